@@ -1,0 +1,83 @@
+# Works on a machine with Python 3.11 or newer and make; everything else goes into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ARGS ?=
+
+# Stamps: a repeated install has nothing to wait for.
+CREATED := $(VENV)/.created
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+BENCH := $(VENV)/.bench
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test cover check format bench mutants build clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(DEV) ## Create .venv with the package and all that development needs
+
+demo: $(RUNTIME) ## Run the refund example: a payment provider dies, the run goes round it
+	@$(BIN)/python examples/refund/demo.py
+
+test: $(DEV) ## Run the tests; ARGS="-k route" picks some
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+cover: $(DEV) ## Run the tests and report the lines and branches that none reaches
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+check: $(DEV) ## Check format, style, types and layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV) ## Format the code and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(BENCH) ## Measure against the peers and write BENCHMARKS.md
+	$(BIN)/python -m tests.bench.run --output BENCHMARKS.md
+
+mutants: $(DEV) ## Break the code on purpose and see the tests fail
+	$(BIN)/python tests/mutants.py
+
+build: $(DEV) ## Build sdist and wheel, and try the wheel in an environment of its own
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	trial=$$(mktemp -d) && trap 'rm -rf "$$trial"' EXIT && \
+	$(BIN)/python -m venv "$$trial/venv" && \
+	"$$trial/venv/bin/python" -m pip --disable-pip-version-check --quiet install dist/*.whl && \
+	cd "$$trial" && \
+	venv/bin/orchestrator --help >/dev/null && \
+	venv/bin/python -c 'from orchestrator.data import policy_text; policy_text("default")' && \
+	echo "the wheel installs and starts"
+
+clean: ## Remove everything that make has made
+	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis
+	rm -rf .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(CREATED):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+# Editable, so that the code in the tree is what runs; again only when the dependencies may have changed.
+$(RUNTIME): pyproject.toml $(CREATED)
+	$(PIP) install --editable .
+	@touch $@
+
+$(DEV): pyproject.toml $(CREATED)
+	$(PIP) install --editable '.[dev]'
+	@touch $(RUNTIME) $@
+
+$(BENCH): $(DEV)
+	$(PIP) install --editable '.[bench]'
+	@touch $@

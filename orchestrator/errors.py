@@ -1,0 +1,138 @@
+"""Errors, and the signals that a tool may raise.
+
+::
+
+    OrchestratorError
+    ├── SpecError (ValueError)       the author of the graph file can fix it; carries every problem found
+    ├── InputError (ValueError)      the caller of a run can fix it: an input is missing or does not fit
+    ├── NotAvailableError            the graph asks for something that this version or environment cannot call
+    └── RecordError (ValueError)     a run's record or snapshot cannot be read, or does not belong to this graph
+
+    signals, raised by a tool on purpose
+    ├── NotApplicable                "I have no part in this run": no failure, the run goes another way
+    └── ToolFailed                   "I failed": says whether another try may help and what had happened by then
+
+A failed run is no exception: it is a result with the outcome ``failed``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = (
+    "InputError",
+    "NotApplicable",
+    "NotAvailableError",
+    "OrchestratorError",
+    "Problem",
+    "RecordError",
+    "SpecError",
+    "ToolFailed",
+)
+
+
+class OrchestratorError(Exception):
+    """Base of every error that this package raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a graph file, and where.
+
+    Lines and columns count from 1. A problem without a file has no place (a graph declared in Python).
+    """
+
+    code: str
+    message: str
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+    end_column: int | None = None
+    help: str | None = None
+    source: str | None = None
+    """The text of the line itself, for the snippet."""
+    severity: Literal["error", "warning"] = "error"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the problem as JSON-ready data, without the source line."""
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "message": self.message,
+            "file": self.file,
+            "line": self.line,
+            "column": self.column,
+            "end_column": self.end_column,
+            "help": self.help,
+        }
+
+    def __str__(self) -> str:
+        """Render the problem with its place, the line itself and the fix."""
+        head = f"{self.severity}[{self.code}]: {self.message}"
+        if self.file is None:
+            return head if self.help is None else f"{head}\n  = help: {self.help}"
+        place = self.file if self.line is None else f"{self.file}:{self.line}:{self.column}"
+        number = "" if self.line is None else str(self.line)
+        pad = " " * len(number)
+        lines = [head, f"{pad}--> {place}"]
+        if self.source is not None and self.line is not None and self.column is not None:
+            width = max((self.end_column or self.column + 1) - self.column, 1)
+            width = min(width, max(len(self.source) - self.column + 1, 1))
+            lines += [f"{pad} |", f"{number} | {self.source}", f"{pad} | {' ' * (self.column - 1)}{'^' * width}"]
+        if self.help is not None:
+            lines.append(f"{pad} = help: {self.help}")
+        return "\n".join(lines)
+
+
+class SpecError(OrchestratorError, ValueError):
+    """A graph does not load; *problems* holds everything that is wrong with it, in file order."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        count = len(self.problems)
+        tail = f"\n\n{count} errors" if count > 1 else ""
+        return "\n\n".join(str(problem) for problem in self.problems) + tail
+
+
+class InputError(OrchestratorError, ValueError):
+    """A run input is missing, unknown or does not fit its declared type; the caller can fix it."""
+
+
+class NotAvailableError(OrchestratorError):
+    """The graph asks for something that this version, or this environment, cannot call."""
+
+
+class RecordError(OrchestratorError, ValueError):
+    """A run's record or snapshot cannot be read, or the events do not fit it."""
+
+
+class NotApplicable(Exception):
+    """Raised by a tool that has no part in this run: no failure, and the run goes another way."""
+
+
+class ToolFailed(Exception):
+    """Raised by a tool to say exactly how it failed.
+
+    Args:
+        message: What went wrong, for a person.
+        transient: Whether the same call may succeed later.
+        happened: Whether the side effect took place: ``"no"``, ``"yes"`` or ``"unknown"``.
+        retry_after: Seconds after which another try makes sense.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        transient: bool = False,
+        happened: Literal["no", "yes", "unknown"] = "no",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.transient = transient
+        self.happened: Literal["no", "yes", "unknown"] = happened
+        self.retry_after = retry_after

@@ -1,0 +1,81 @@
+"""Policies: the numbers that say how a run behaves, in small frozen groups.
+
+A policy is data. ``policies/default.yaml`` holds the same figures as the defaults here, each with its unit and
+reason; a graph file names a policy or gives a map of overrides.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from orchestrator.units import Seconds
+
+__all__ = ("Effects", "Escalation", "Limits", "Objective", "Planning", "Policy", "RetryPolicy")
+
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Group(BaseModel):
+    """Base of all policy groups: frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Objective(Group):
+    """What one unit of each figure is worth. One unit of cost is one US cent, or one second."""
+
+    units: Rate = Field(1.0, description="cost units per declared unit")
+    usd: Rate = Field(100.0, description="cost units per US dollar")
+    seconds: Rate = Field(1.0, description="cost units per second of declared latency")
+
+
+class RetryPolicy(Group):
+    """How a failed attempt is repeated. Only `read` and `idempotent` nodes are ever repeated."""
+
+    attempts: int = Field(2, ge=1, le=10, description="attempts in all, the first one included")
+    backoff: Seconds = Field(0.2, description="ceiling of the first wait, as 200ms; full jitter below it")
+    max_backoff: Seconds = Field(5.0, description="no wait is longer than this, as 5s")
+
+
+class Limits(Group):
+    """What one run may spend. Unset means no limit."""
+
+    usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(None, description="US dollars per run")
+    seconds: Seconds | None = Field(None, description="time per run, as 30s")
+    calls: Annotated[int, Field(ge=0)] | None = Field(None, description="attempts per run")
+    reroutes: Annotated[int, Field(ge=0)] | None = Field(None, description="reroutes per run")
+
+
+class Escalation(Group):
+    """What happens when no feasible route to the asked goal is left."""
+
+    by: Literal["policy"] = Field("policy", description="who decides: the policy's own rule")
+    demote: bool = Field(True, description="whether a run may be demoted to a lower listed goal")
+
+
+class Effects(Group):
+    """How declared side effects are settled."""
+
+    keep: bool = Field(False, description="keep finished effects when a run fails or is cancelled, instead of undoing them")
+    undo_attempts: int = Field(3, ge=1, le=10, description="attempts per undo")
+    verify_attempts: int = Field(3, ge=1, le=10, description="attempts to verify an unknown outcome before a person is asked")
+
+
+class Planning(Group):
+    """How much work the planner may put into one route."""
+
+    expansions: int = Field(20_000, ge=0, description="node expansions for improving and proving a route; never time")
+
+
+class Policy(Group):
+    """Everything that is configured about a run; see the groups."""
+
+    objective: Objective = Field(default_factory=Objective)
+    retry: RetryPolicy = Field(default_factory=RetryPolicy)
+    timeout: Seconds = Field(30.0, description="time for one attempt, as 30s")
+    limits: Limits = Field(default_factory=Limits)
+    escalation: Escalation = Field(default_factory=Escalation)
+    effects: Effects = Field(default_factory=Effects)
+    planning: Planning = Field(default_factory=Planning)
