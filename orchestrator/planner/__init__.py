@@ -1,0 +1,8 @@
+"""Planning: the cheapest route to a goal, from the work already done, without a model."""
+
+from __future__ import annotations
+
+from orchestrator.planner.plan import Planner
+from orchestrator.planner.route import LimitFigures, Limits, Route, Situation
+
+__all__ = ("LimitFigures", "Limits", "Planner", "Route", "Situation")

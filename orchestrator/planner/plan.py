@@ -1,0 +1,188 @@
+"""The planner: from a view and a situation to the cheapest route to a goal.
+
+Three steps, each only where the one before has not proved its answer: the tree of least sum (`search`), local search
+towards the cheapest union (`improve`), and an exact branch and bound. Limits are judged on the union that comes out:
+money and calls by its sum, time by its critical path. A route is *found*, *impossible* (a lower bound exceeds a limit,
+or no route exists at all), or *unproved*: none within the limits was found within the budget; the run then takes the
+cheapest route known and its own guard stops it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.graph import Graph
+from orchestrator.planner.bound import Sharing
+from orchestrator.planner.improve import HOPELESS, Frontier, Work, legal_tree, local_search
+from orchestrator.planner.index import NANO, Index
+from orchestrator.planner.limits import Allowance
+from orchestrator.planner.route import Route, Situation
+from orchestrator.planner.search import Choice, Ground, shortest_path
+from orchestrator.planner.union import Union, abandoned, conflict, order, union_weight
+from orchestrator.policy import Objective
+from orchestrator.weight import View, undo_cost
+
+__all__ = ("Planner",)
+
+
+@dataclass(slots=True)
+class Solution:
+    """A route in the index's numbers, and how much of it is proved."""
+
+    union: Union
+    bound: int
+
+
+class Planner:
+    """Plans routes over one graph. Holds nothing but the index of the latest view.
+
+    Args:
+        graph: The graph.
+        objective: Rates at which the undo of a finished effect is charged.
+        expansions: Budget for improving and proving one route, in node expansions.
+    """
+
+    def __init__(self, graph: Graph, objective: Objective | None = None, *, expansions: int = 20_000) -> None:
+        self.graph = graph
+        self.objective = objective or Objective()
+        self.expansions = expansions
+        self._index: Index | None = None
+
+    def index(self, view: View) -> Index:
+        """Return the integer form of the graph under *view*; built once per view."""
+        if self._index is None or (self._index.view is not view and self._index.view != view):
+            self._index = Index(self.graph, view)
+        return self._index
+
+    def plan(self, view: View, goal: str, situation: Situation) -> Route:
+        """Return the cheapest route to *goal* that is feasible now, within what is left of the limits.
+
+        Raises:
+            KeyError: The graph has no such goal.
+        """
+        index = self.index(view)
+        ground = self.ground(index, situation)
+        target = index.goal_number[goal]
+        allowance = Allowance(situation.left)
+        work = Work(self.expansions)
+        solution = self.solve(index, ground, target, work)
+        if solution is None:
+            return Route(goal, "impossible", reason="unreachable")
+        if allowance.unlimited:
+            return self._route(index, ground, goal, solution, "found", allowance, {})
+        verdict, within, least = allowance.judge(index, ground, target, solution.union, work)
+        if verdict == "impossible":
+            figures = allowance.figures(None, least)
+            return Route(goal, "impossible", limits=figures, reason=allowance.broken(solution.union, least))
+        if within is not None:
+            solution = Solution(within.union, max(within.bound, solution.bound))
+        return self._route(index, ground, goal, solution, verdict, allowance, least)
+
+    def weigh(self, view: View, route: Route, situation: Situation) -> int:
+        """Return what is left of *route* to do, in micro-units, whether or not it is still feasible."""
+        index = self.index(view)
+        ground = self.ground(index, situation)
+        standing = ground.standing
+        choice: Choice = {}
+        consumers = [(index.number[name], sources) for name, sources in route.sources.items()]
+        for c, sources in [*consumers, (index.goal_number[route.goal], route.goal_sources)]:
+            if c not in standing:
+                for m, source in zip(index.needs[c], sources, strict=True):
+                    choice[m] = index.null if source is None else index.number[source]
+        return union_weight(index, ground, choice)
+
+    def ground(self, index: Index, situation: Situation) -> Ground:
+        """Translate a situation into the index's numbers and decide which nodes may not be started."""
+        number = index.number
+        held = {value: tuple(sorted(number[name] for name in providers)) for value, providers in situation.held.items()}
+        in_flight = {number[name]: round(left * NANO) for name, left in situation.in_flight.items()}
+        barred = {index.input, *index.vetoed, *in_flight}
+        barred.update(number[name] for name in situation.excluded if name in number)
+        barred.update(number[name] for name in situation.finished)
+        # A value with an open `once` attempt, or a finished one that cannot be undone, has no other provider.
+        for name in situation.unresolved | {name for name in situation.in_flight if index.once[number[name]]}:
+            barred.add(number[name])
+            barred.update(self._rivals(index, number[name]))
+        undo: dict[int, list[int]] = {}
+        cost: dict[int, int] = {}
+        for name, can_undo in sorted(situation.effects.items()):
+            effect = number[name]
+            rivals = self._rivals(index, effect)
+            if can_undo:
+                cost[effect] = undo_cost(self.graph.by_name[name], self.objective)
+                for rival in rivals:
+                    undo.setdefault(rival, []).append(effect)
+            elif index.once[effect]:
+                barred.update(rivals)
+        undo = {p: effects for p, effects in undo.items() if p not in barred}
+        surcharge = {p: sum(cost[effect] for effect in effects if index.once[effect]) for p, effects in undo.items()}
+        withdrawn = {(number[provider], index.goal_number[goal]) for provider, goal in situation.withdrawn}
+        return Ground(
+            held,
+            in_flight,
+            frozenset(barred),
+            undo={p: tuple(effects) for p, effects in undo.items()},
+            undo_cost=cost,
+            surcharge=surcharge,
+            withdrawn=frozenset(withdrawn),
+        )
+
+    def _rivals(self, index: Index, node: int) -> set[int]:
+        """Return the other providers of a node's values."""
+        values = self.graph.by_name[index.names[node]].provides
+        return {index.number[name] for value in values for name in self.graph.providers[value]} - {node}
+
+    def solve(self, index: Index, ground: Ground, goal: int, work: Work) -> Solution | None:
+        """Return the cheapest union found without regard to limits, or None where the goal cannot be had."""
+        if index.single and not ground.undo:
+            path = shortest_path(index, ground, goal)
+            if path is None:
+                return None
+            if conflict(index, path.choice) is None:
+                return Solution(Union(index, ground, path.choice, goal), path.have)
+        choice = legal_tree(index, ground, goal, work)
+        if choice is None:
+            return None
+        union = Union(index, ground, choice, goal)
+        sharing = Sharing(index, ground, goal)
+        if not ground.undo and not any(index.conflict[p] for p in sharing.nodes) and sharing.disjoint():
+            return Solution(union, union.weight)
+        root = sharing.least(index.needs[goal])
+        if root < union.weight and root < HOPELESS:
+            shared = [p for p in sharing.nodes if sharing.uses[p] > 1]
+            union = local_search(index, ground, goal, union, shared, work)
+        if root >= union.weight:
+            return Solution(union, union.weight)
+        frontier = Frontier(index, ground, sharing, union, work)
+        frontier.run()
+        assert frontier.best is not None
+        return Solution(frontier.best, max(root, frontier.bound))
+
+    def _route(
+        self,
+        index: Index,
+        ground: Ground,
+        goal: str,
+        solution: Solution,
+        verdict: str,
+        allowance: Allowance,
+        least: dict[str, int],
+    ) -> Route:
+        union = solution.union
+        choice = union.choice
+        names = [*index.names, None]
+        nodes = order(index, ground, choice)
+        return Route(
+            goal,
+            "found" if verdict == "found" else "unproved",
+            tuple(index.names[p] for p in nodes),
+            {index.names[p]: tuple(names[choice[m]] for m in index.needs[p]) for p in nodes},
+            tuple(names[choice[m]] for m in index.needs[index.goal_number[goal]]),
+            union.weight,
+            min(solution.bound, union.weight),
+            union.usd / NANO,
+            union.seconds / NANO,
+            union.calls,
+            tuple(index.names[effect] for effect in abandoned(index, ground, choice)),
+            allowance.figures(union, least),
+        )

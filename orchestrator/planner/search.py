@@ -1,0 +1,231 @@
+"""One search: Dijkstra, in Knuth's generalisation to AND-joins.
+
+    have(j) = sum over the needs of j of min over their providers i of have(i) + use(i, j)
+
+Knuth, "A Generalization of Dijkstra's Algorithm" (1977): the sum of the needs is a superior function, so consumers
+settle in the order of their cost. A graph in which every node has at most one need is the plain edge-weighted graph,
+and has a path of its own here. Held values are sources at cost zero that keep their provider; a node in flight is a
+source whose node cost is paid. Ties are decided per need: cost, number of unfinished nodes in the provider's tree,
+provider's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+
+from orchestrator.planner.index import INFINITY, Index
+
+__all__ = ("Choice", "Found", "Ground", "search", "shortest_path")
+
+Choice = dict[int, int]
+"""What a route takes: per need its provider's number, or `Index.null` for done without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a search stands on, in the index's numbers: what is held, in flight, and may not be used."""
+
+    held: Mapping[str, tuple[int, ...]]
+    """Providers of each held value."""
+    in_flight: Mapping[int, int] = field(default_factory=dict)
+    """Nodes in flight, and the billionths of a second that they still take."""
+    barred: frozenset[int] = frozenset()
+    """Nodes that may not be started: excluded, vetoed, finished, in flight, or kept out by an effect."""
+    undo: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """Finished effects that must be undone before a node may start."""
+    undo_cost: Mapping[int, int] = field(default_factory=dict)
+    """What undoing each of them costs."""
+    surcharge: Mapping[int, int] = field(default_factory=dict)
+    """Per node, the undo cost of the `once` effects that it would replace; a search adds it to the node's cost."""
+    withdrawn: Collection[tuple[int, int]] = ()
+    """(provider, consumer) pairs that a failed check withdrew from a goal."""
+
+    @property
+    def standing(self) -> frozenset[int]:
+        """Providers that need not be run: they hold a value, or are in flight."""
+        return frozenset(self.in_flight).union(*self.held.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A search's answer: the value that it minimised, what the route takes, and the work that it took."""
+
+    have: int
+    choice: Choice
+    expansions: int
+
+
+def shortest_path(index: Index, ground: Ground, goal: int) -> Found | None:
+    """Find the goal's cheapest route on a graph of single needs: plain Dijkstra."""
+    total = index.total
+    distance = [INFINITY] * total
+    before = [-1] * total
+    # Unfinished nodes in the tree of each consumer's provider; a tie goes to the smaller.
+    count = [0] * total
+    sources: dict[int, None] = dict.fromkeys(index.roots)
+    for c in index.roots:
+        distance[c] = 0
+    consumer = index.consumer
+    for value, providers in ground.held.items():
+        for m in index.wanted.get(value, ()):
+            c = consumer[m]
+            for p in providers:
+                if (p, c) in index.forbidden or (p, c) in ground.withdrawn:
+                    continue
+                cost = index.edge.get((p, c), 0)
+                if cost < distance[c] or (cost == distance[c] and p < before[c]):
+                    distance[c], before[c] = cost, p
+                    sources[c] = None
+    for p in ground.in_flight:
+        for m, cost, _ in index.out[p]:
+            c = consumer[m]
+            if cost < distance[c] or (cost == distance[c] and (1, p) < (count[c], before[c])):
+                distance[c], before[c], count[c] = cost, p, 1
+                sources[c] = None
+    for c in ground.barred:
+        distance[c] = -1
+    heap = [distance[c] * total + c for c in sources if distance[c] >= 0]
+    heapify(heap)
+    adjacency = index.hops
+    expansions = 0
+    while heap:
+        key = heappop(heap)
+        u = key % total
+        reached = key // total
+        if distance[u] != reached:
+            continue
+        if u == goal:
+            return Found(reached, _path(index, ground, goal, before, count), expansions)
+        if u >= index.size:
+            continue
+        expansions += 1
+        own = count[u] + 1
+        for v, use in adjacency[u]:
+            cost = reached + use
+            known = distance[v]
+            if cost < known:
+                distance[v] = cost
+                before[v] = u
+                count[v] = own
+                heappush(heap, cost * total + v)
+            elif cost == known and (own < count[v] or (own == count[v] and u < before[v])):
+                before[v] = u
+                count[v] = own
+    return None
+
+
+def _path(index: Index, ground: Ground, goal: int, before: list[int], count: list[int]) -> Choice:
+    choice: Choice = {}
+    c = goal
+    while index.needs[c]:
+        p = before[c]
+        choice[index.needs[c][0]] = p
+        if count[c] == 0 or p in ground.in_flight:
+            break
+        c = p
+    return choice
+
+
+def search(
+    index: Index,
+    ground: Ground,
+    goal: int,
+    *,
+    without: Collection[int] = (),
+    free: Collection[int] = (),
+    weight: list[int] | None = None,
+) -> Found | None:
+    """Find the route of least tree sum, or None where the goal cannot be had.
+
+    Args:
+        index: The graph and view.
+        ground: What is held, in flight, and barred.
+        goal: The goal's number.
+        without: Nodes that may neither be started nor serve with what they hold.
+        free: Nodes whose own cost is paid already.
+        weight: Node costs to use instead of the view's, where another resource is minimised; edges then cost nothing.
+    """
+    total, consumer, needs = index.total, index.consumer, index.needs
+    cost = list(index.first_cost)
+    size = [0] * len(cost)
+    pick = list(index.first_pick)
+    missing = list(index.required)
+    settled = bytearray(total)
+    for c in ground.barred:
+        settled[c] = 1
+    for c in without:
+        settled[c] = 1
+    touched: dict[int, None] = dict.fromkeys(index.ready)
+    for value, providers in ground.held.items():
+        for m in index.wanted.get(value, ()):
+            c = consumer[m]
+            for p in providers:
+                if (p, c) in index.forbidden or (p, c) in ground.withdrawn or p in without:
+                    continue
+                edge = index.edge.get((p, c), 0) if weight is None else 0
+                if edge < cost[m] or (edge == cost[m] and p < pick[m]):
+                    if pick[m] < 0:
+                        missing[c] -= 1
+                    cost[m], pick[m] = edge, p
+                    touched[c] = None
+    for p in ground.in_flight:
+        if p in without:
+            continue
+        for m, edge, _ in index.out[p]:
+            edge = edge if weight is None else 0
+            if edge < cost[m] or (edge == cost[m] and (1, p) < (size[m], pick[m])):
+                if pick[m] < 0:
+                    missing[consumer[m]] -= 1
+                cost[m], size[m], pick[m] = edge, 1, p
+                touched[consumer[m]] = None
+    heap = [sum([cost[m] for m in needs[c]]) * total + c for c in touched if not missing[c] and not settled[c]]
+    heapify(heap)
+    expansions = 0
+    while heap:
+        key = heappop(heap)
+        c = key % total
+        have = key // total
+        if settled[c] or have != sum([cost[m] for m in needs[c]]):
+            continue
+        settled[c] = 1
+        if c == goal:
+            return Found(have, _tree(index, ground, goal, pick, size), expansions)
+        if c >= index.size:
+            continue
+        expansions += 1
+        own = 1 + sum([size[m] for m in needs[c]])
+        paid = c in free
+        extra = ground.surcharge.get(c, 0)
+        for m, edge, use in index.out[c]:
+            t = consumer[m]
+            if settled[t]:
+                continue
+            if weight is not None:
+                now = have + weight[c]
+            else:
+                now = have + extra + (edge if paid else use)
+            known = cost[m]
+            if now < known or (now == known and (own, c) < (size[m], pick[m])):
+                if pick[m] < 0:
+                    missing[t] -= 1
+                cost[m], size[m], pick[m] = now, own, c
+                if not missing[t] and now < known:
+                    heappush(heap, sum([cost[k] for k in needs[t]]) * total + t)
+    return None
+
+
+def _tree(index: Index, ground: Ground, goal: int, pick: list[int], size: list[int]) -> Choice:
+    choice: Choice = {}
+    seen = {goal}
+    stack = [goal]
+    while stack:
+        for m in index.needs[stack.pop()]:
+            p = pick[m]
+            choice[m] = p
+            # Only an unfinished node has a size; a node in flight has its inputs already.
+            if size[m] and p not in ground.in_flight and p not in seen:
+                seen.add(p)
+                stack.append(p)
+    return choice

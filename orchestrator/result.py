@@ -1,0 +1,217 @@
+"""The result of a run, folded from its log and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.events import (
+    Absorbed,
+    Answers,
+    AttemptEnded,
+    AttemptStarted,
+    Escalated,
+    LastChance,
+    QuestionAsked,
+    Record,
+    Rerouted,
+    Retried,
+    RunEnded,
+    RunFinished,
+    RunStarted,
+    Settled,
+)
+
+__all__ = ("Attempt", "Question", "RunResult", "Undone", "fold")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call of one node, how it ended, and which decision answered it if it failed."""
+
+    node: str
+    attempt: int
+    outcome: str
+    """succeeded, failed, unknown, cancelled, inapplicable; running where the run stopped first."""
+    error: str | None = None
+    message: str | None = None
+    settled: str | None = None
+    """For an unknown outcome: done, not done, or None while nobody knows."""
+    answer: str | None = None
+    seconds: float = 0.0
+    usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a person is asked: approve a call, or say whether an effect happened."""
+
+    id: str
+    kind: str
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """An undo that was called, and whether it worked."""
+
+    node: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What came of a run.
+
+    ``outcome`` is met (the asked goal), demoted (a lower one), failed, waiting or cancelled. ``route`` names the nodes
+    whose results stand, in order of completion. ``model_calls`` counts calls of a model for control only. Times are
+    seconds on the run's clock, money is in US dollars.
+    """
+
+    run_id: str
+    outcome: str
+    goal: str | None
+    values: Mapping[str, Any]
+    route: tuple[str, ...]
+    attempts: tuple[Attempt, ...]
+    retries: int = 0
+    reroutes: int = 0
+    escalations: int = 0
+    demotions: int = 0
+    last_chances: int = 0
+    undone: tuple[Undone, ...] = ()
+    model_calls: int = 0
+    intent_calls: int = 0
+    judge_calls: int = 0
+    usd: float = 0.0
+    tokens: int = 0
+    seconds: float = 0.0
+    reason: str | None = None
+    questions: tuple[Question, ...] = ()
+    trace_id: str = ""
+    records: tuple[Record, ...] = field(default=(), repr=False, compare=False)
+    """The whole log of the run."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result as data for JSON; values are left as they are."""
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        plain["values"] = dict(self.values)
+        plain["route"] = list(self.route)
+        plain["attempts"] = [_as_dict(attempt) for attempt in self.attempts]
+        plain["undone"] = [_as_dict(undone) for undone in self.undone]
+        plain["questions"] = [_as_dict(question) for question in self.questions]
+        return {name: plain[name] for name in _ORDER}
+
+
+_PLAIN = (
+    "run_id",
+    "outcome",
+    "goal",
+    "retries",
+    "reroutes",
+    "escalations",
+    "demotions",
+    "last_chances",
+    "model_calls",
+    "intent_calls",
+    "judge_calls",
+    "usd",
+    "tokens",
+    "seconds",
+    "reason",
+    "trace_id",
+)
+_ORDER = (*_PLAIN[:3], "values", "route", "attempts", *_PLAIN[3:8], "undone", *_PLAIN[8:15], "questions", "trace_id")
+
+
+def _as_dict(record: Attempt | Question | Undone) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in type(record).__dataclass_fields__}
+
+
+def fold(
+    records: Iterable[Record],
+    *,
+    lookup: Callable[[str, str], Any] = lambda value, provider: None,
+    trace_id: str = "",
+) -> RunResult:
+    """Fold a run's log into its result.
+
+    Args:
+        records: The log, from `run_started` on.
+        lookup: Gives the value that a provider made, by (value, provider).
+        trace_id: The run's trace, if it has one.
+    """
+    log = tuple(records)
+    attempts: dict[tuple[str, int], dict[str, Any]] = {}
+    effects: dict[tuple[str, int], str | None] = {}
+    finished: RunFinished | None = None
+    questions: list[Question] = []
+    counts = {"retries": 0, "reroutes": 0, "escalations": 0, "demotions": 0, "last_chances": 0}
+    run_id, usd, tokens = "", 0.0, 0
+
+    def answer(answers: Answers, decision: str) -> None:
+        for key in answers:
+            attempts[key]["answer"] = decision
+
+    for record in log:
+        match record.event:
+            case RunStarted() as event:
+                run_id = event.run_id
+            case AttemptStarted() as event:
+                key = (event.node, event.attempt)
+                effects[key] = event.effect
+                attempts[key] = {"node": event.node, "attempt": event.attempt, "outcome": "running"}
+            case AttemptEnded() as event:
+                key = (event.node, event.attempt)
+                if attempts[key]["outcome"] != "running":
+                    continue
+                usd += event.usd
+                tokens += event.tokens
+                attempts[key] |= {"outcome": event.outcome, "seconds": event.seconds, "usd": event.usd}
+                if event.failure is not None:
+                    attempts[key] |= {"error": event.failure.type, "message": event.failure.message or None}
+                    if event.failure.happened == "unknown" and effects[key] == "once":
+                        attempts[key]["outcome"] = "unknown"
+            case Settled() as event:
+                attempts[event.node, event.attempt]["settled"] = "done" if event.done else "not done"
+            case Absorbed() as event:
+                answer(event.answers, f"absorb-{event.n}")
+            case Retried() as event:
+                counts["retries"] += 1
+                answer(event.answers, f"retry-{event.n}")
+            case Rerouted() as event:
+                counts["reroutes"] += 1
+                answer(event.answers, f"reroute-{event.n}")
+            case LastChance() as event:
+                counts["last_chances"] += 1
+                answer(event.answers, f"last-chance-{event.n}")
+            case Escalated() as event:
+                counts["escalations"] += 1
+                counts["demotions"] += event.decision == "demote"
+                answer(event.answers, f"escalation-{event.n}")
+            case RunEnded() as event:
+                answer(event.answers, f"end-{event.n}")
+            case QuestionAsked() as event:
+                questions.append(Question(event.question, event.kind, event.node, event.reason))
+            case RunFinished() as event:
+                finished = event
+    waiting = finished is not None and finished.outcome == "waiting"
+    return RunResult(
+        run_id,
+        finished.outcome if finished else "running",
+        finished.goal if finished else None,
+        {value: lookup(value, provider) for value, provider in (finished.values if finished else ())},
+        finished.route if finished else (),
+        tuple(Attempt(**fields) for fields in attempts.values()),
+        **counts,
+        undone=tuple(Undone(node, "undone" if ok else "failed") for node, ok in (finished.undone if finished else ())),
+        usd=usd,
+        tokens=tokens,
+        seconds=log[-1].at - log[0].at if log else 0.0,
+        reason=finished.reason if finished else None,
+        questions=tuple(questions) if waiting else (),
+        trace_id=trace_id,
+        records=log,
+    )

@@ -1,0 +1,139 @@
+"""What every part of the run machine works on: the graph, the planner, the state, and what it has to say."""
+
+from __future__ import annotations
+
+from orchestrator.events import Event, Record, RunStarted
+from orchestrator.graph import Graph, Node
+from orchestrator.planner import Limits, Planner, Route, Situation
+from orchestrator.policy import Policy
+from orchestrator.run.commands import Command, Inputs
+from orchestrator.run.state import RunState
+
+__all__ = ("Context",)
+
+
+class Context:
+    """The run's unchanging parts, its state, and the records and commands of the step at hand."""
+
+    def __init__(self, first: RunStarted, graph: Graph, policy: Policy, planner: Planner, state: RunState) -> None:
+        self.first = first
+        self.graph = graph
+        self.policy = policy
+        self.planner = planner
+        self.state = state
+        self.records: list[Record] = []
+        self.commands: list[Command] = []
+
+    def emit(self, event: Event) -> None:
+        """Append an event to the log."""
+        self.state.seq += 1
+        self.records.append(Record(self.state.seq, self.state.at, event))
+
+    def command(self, command: Command) -> None:
+        """Ask the driver for something."""
+        self.commands.append(command)
+
+    def node(self, name: str) -> Node:
+        """Return a node by name."""
+        return self.graph.by_name[name]
+
+    def key(self, node: str) -> str:
+        """Return the idempotency key of a node in this run."""
+        return f"{self.first.run_id}:{node}"
+
+    # --------------------------------------------------------------------------------------------------------- planning
+
+    def situation(self, *, lift: tuple[str, ...] = (), settled: bool = False) -> Situation:
+        """Return where the run stands.
+
+        Args:
+            lift: Excluded nodes to take as usable.
+            settled: Take open `once` attempts as if they still ran: what would be planned once they are settled.
+        """
+        state = self.state
+        pending = {name for name, open_ in state.unresolved.items() if open_.verifying or settled}
+        flights = {} if state.expired else {n: f for n, f in state.flights.items() if not f.cancelling}
+        in_flight = {name: self._still(name, flight.started) for name, flight in flights.items()}
+        in_flight.update(dict.fromkeys(sorted(pending), 0.0))
+        effects = {
+            name: self.node(name).undo and name not in state.stuck
+            for name in state.effects
+            if self.node(name).effect == "once" or self.node(name).undo
+        }
+        return Situation(
+            held={value: tuple(providers) for value, providers in state.held.items() if providers},
+            in_flight=in_flight,
+            excluded={name: found.reason for name, found in state.excluded.items() if name not in lift},
+            effects=effects,
+            unresolved=frozenset(name for name in state.unresolved if name not in pending),
+            finished=frozenset(state.finished),
+            withdrawn=frozenset((p, goal) for goal, providers in state.withdrawn.items() for p in providers),
+            left=self.left(),
+        )
+
+    def _still(self, name: str, started: float) -> float:
+        return max((self.node(name).seconds or 0.0) - (self.state.at - started), 0.0)
+
+    def left(self) -> Limits:
+        """Return what the run may still spend; what attempts in flight will cost is taken as spent."""
+        limits, state = self.policy.limits, self.state
+        reserved = sum(flight.usd for flight in state.flights.values())
+        calls = None if limits.calls is None else max(limits.calls - state.calls_made, 0)
+        return Limits(
+            usd=None if limits.usd is None else max(limits.usd - state.usd - reserved, 0.0),
+            seconds=None if self.deadline is None else max(self.deadline - state.at, 0.0),
+            calls=0 if state.expired else calls,
+        )
+
+    @property
+    def deadline(self) -> float | None:
+        """When the run's time is up, on its own clock."""
+        seconds = self.policy.limits.seconds
+        return None if seconds is None else self.state.began + seconds
+
+    def plan(self, goal: str, *, lift: tuple[str, ...] = (), settled: bool = False) -> Route:
+        """Plan a route to *goal* from where the run stands."""
+        return self.planner.plan(self.state.view, goal, self.situation(lift=lift, settled=settled))
+
+    # ------------------------------------------------------------------------------------------------------------ route
+
+    def provider_inputs(self, name: str) -> Inputs | None:
+        """Return what the route gives a node, or None while something of it is not held yet."""
+        route, state = self.state.route, self.state
+        assert route is not None
+        found = []
+        for need, provider in zip(self.node(name).needs, route.sources[name], strict=True):
+            if provider is not None and not state.holds(need.value, provider):
+                return None
+            found.append((need.parameter, need.value, provider))
+        return tuple(found)
+
+    def passed(self, name: str, inputs: Inputs) -> Inputs:
+        """Return those of a node's inputs that are handed to it."""
+        return tuple(given for need, given in zip(self.node(name).needs, inputs, strict=True) if need.passed)
+
+    def goal_inputs(self) -> Inputs | None:
+        """Return the goal's values with the providers that the route names, or None while one is not held."""
+        route, state = self.state.route, self.state
+        if route is None:
+            return None
+        values = self.graph.goal_by_name[state.goal].values
+        found = []
+        for value, provider in zip(values, route.goal_sources, strict=True):
+            if provider is None or not state.holds(value, provider):
+                return None
+            found.append((value, value, provider))
+        return tuple(found)
+
+    def standing(self) -> dict[str, None]:
+        """Return the nodes whose results make up the goal's values, found by what each was really given."""
+        inputs = self.goal_inputs() or ()
+        stack = [provider for _, _, provider in inputs if provider is not None]
+        found: dict[str, None] = {}
+        while stack:
+            name = stack.pop()
+            if name in found or name not in self.graph.by_name:
+                continue
+            found[name] = None
+            stack.extend(provider for _, _, provider in self.state.inputs.get(name, ()) if provider is not None)
+        return found

@@ -1,0 +1,399 @@
+"""A run as a pure state machine: facts in, records and commands out.
+
+The machine does no input or output, has no clock and draws no random numbers. The same first record and the same
+facts give the same records and commands, byte for byte, in any process and under any hash seed. That is what makes a
+run replayable, testable with generated failures, and resumable after a crash, whatever drives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from orchestrator.errors import RecordError
+from orchestrator.events import (
+    AttemptEnded,
+    CallEnded,
+    CancelRequested,
+    Fact,
+    Failure,
+    LateResult,
+    Record,
+    RunStarted,
+    Settled,
+    Value,
+    ViewChanged,
+    Warned,
+    Woken,
+)
+from orchestrator.graph import INPUT, Graph
+from orchestrator.planner import Planner, Route
+from orchestrator.policy import Policy
+from orchestrator.run.closing import close, wait_for_people
+from orchestrator.run.commands import Call, Command, Start, WakeAt
+from orchestrator.run.context import Context
+from orchestrator.run.recovery import CHECKS, absorb, begin, end, escalate, exclude, fail, give_up, replan
+from orchestrator.run.starting import call, start_ready, undo
+from orchestrator.run.state import Exclusion, RunState, Unresolved
+
+__all__ = ("Run", "Step")
+
+_FIRST: TypeAdapter[RunStarted] = TypeAdapter(RunStarted)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one fact led to: the records to append to the log, the fact's own first, and the commands to carry out."""
+
+    records: tuple[Record, ...]
+    commands: tuple[Command, ...]
+
+
+class Run:
+    """One run of a graph.
+
+    Args:
+        first: The first record; everything else follows from it and the facts.
+        graph: The graph of the first record, if the caller has it in hand already.
+        policy: Its policy, likewise.
+        planner: A planner for that graph, to share an index among runs.
+    """
+
+    def __init__(
+        self,
+        first: RunStarted,
+        *,
+        graph: Graph | None = None,
+        policy: Policy | None = None,
+        planner: Planner | None = None,
+        state: RunState | None = None,
+    ) -> None:
+        graph = graph or Graph.from_dict(first.graph)
+        policy = policy or Policy.model_validate(first.policy)
+        planner = planner or Planner(graph, policy.objective, expansions=policy.planning.expansions)
+        state = state or RunState(asked=first.goal, goal=first.goal, view=first.view)
+        self._context = Context(first, graph, policy, planner, state)
+
+    # ------------------------------------------------------------------------------------------------------- inspection
+
+    @property
+    def state(self) -> RunState:
+        """The run's state. Read it; only facts change it."""
+        return self._context.state
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that this run goes over."""
+        return self._context.graph
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is over or waits for people."""
+        return self.state.phase in ("finished", "waiting")
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the run as JSON-ready data; `restore` goes on from it."""
+        return {"first": _FIRST.dump_python(self._context.first, mode="json"), "state": self.state.as_dict()}
+
+    @classmethod
+    def restore(cls, snapshot: dict[str, Any]) -> Run:
+        """Return the run that `snapshot` was taken of.
+
+        Raises:
+            RecordError: The data is no snapshot.
+        """
+        try:
+            return cls(_FIRST.validate_python(snapshot["first"]), state=RunState.from_dict(snapshot["state"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecordError(f"this is no snapshot of a run: {error}") from error
+
+    @classmethod
+    def replay(cls, records: Iterable[Record]) -> tuple[Run, tuple[Record, ...]]:
+        """Feed the facts of a log to a new run; return it and the log that it writes.
+
+        Raises:
+            RecordError: The log does not begin with `run_started`.
+        """
+        facts = [(record.at, record.event) for record in records if record.is_fact]
+        if not facts or not isinstance(facts[0][1], RunStarted):
+            raise RecordError("a run's log begins with run_started")
+        run = cls(facts[0][1])
+        written: list[Record] = []
+        for at, fact in facts:
+            written.extend(run.feed(fact, at).records)  # type: ignore[arg-type]
+        return run, tuple(written)
+
+    def outstanding(self) -> tuple[Command, ...]:
+        """Return the commands that are not answered yet, for a driver that takes a restored run over.
+
+        A `once` attempt among them must not be made again: its answer is a failure whose effect is unknown.
+        """
+        run, state = self._context, self.state
+        starts = [
+            Start(n, 0, f.attempt, run.passed(n, state.inputs[n]), run.key(n), run.node(n).timeout)
+            for n, f in state.flights.items()
+        ]
+        calls = []
+        for key, subject in state.calls.items():
+            kind, _, n = key.partition(":")
+            inputs = run.goal_inputs() if kind == "check" else run.passed(subject, state.inputs[subject])
+            timeout = run.policy.timeout if kind == "check" else run.node(subject).timeout
+            calls.append(Call(kind, int(n), subject, inputs or (), run.key(subject), timeout))  # type: ignore[arg-type]
+        wakes = [WakeAt(until) for until in state.backoff.values()]
+        if run.deadline is not None and not self.finished:
+            wakes.append(WakeAt(run.deadline))
+        return (*starts, *calls, *wakes)
+
+    # ------------------------------------------------------------------------------------------------------------ facts
+
+    def feed(self, fact: Fact, at: float) -> Step:
+        """Take in one fact at time *at* and return what follows from it."""
+        run, state = self._context, self.state
+        run.records, run.commands = [], []
+        state.at = max(state.at, at)
+        run.emit(fact)
+        match fact:
+            case RunStarted():
+                self._started(fact)
+            case AttemptEnded():
+                self._attempt_ended(fact)
+            case LateResult():
+                self._late_result(fact)
+            case CallEnded():
+                self._call_ended(fact)
+            case ViewChanged():
+                state.view = fact.view
+                if state.phase == "running":
+                    self._view_changed()
+            case CancelRequested():
+                if state.phase == "running":
+                    end(run, fact.reason, cancelled=True)
+            case Woken():
+                pass
+        self._advance()
+        return Step(tuple(run.records), tuple(run.commands))
+
+    def _started(self, fact: RunStarted) -> None:
+        run, state = self._context, self.state
+        state.began = state.at
+        for value in fact.inputs:
+            state.held.setdefault(value.name, {})[INPUT] = value
+        for name, reason in fact.down:
+            state.excluded[name] = Exclusion(reason, transient=False)
+        if run.deadline is not None:
+            run.command(WakeAt(run.deadline))
+        begin(run)
+
+    def _attempt_ended(self, fact: AttemptEnded) -> None:
+        run, state = self._context, self.state
+        flight = state.flights.get(fact.node)
+        if flight is None or flight.attempt != fact.attempt:
+            return
+        node = run.node(fact.node)
+        del state.flights[fact.node]
+        state.usd += fact.usd
+        if fact.outcome == "succeeded":
+            self._hold(fact.node, fact.attempt, fact.values)
+        elif fact.outcome == "inapplicable":
+            exclude(run, fact.node, "inapplicable")
+            self._replan_if_used(fact.node)
+        elif fact.outcome == "failed":
+            failure = fact.failure or Failure("unknown")
+            if failure.happened == "unknown" and node.effect == "once":
+                self._unknown(fact)
+                return
+            if failure.happened == "yes" and (node.effect == "once" or node.undo):
+                state.effects[fact.node] = fact.attempt
+            fail(run, fact, failure)
+
+    def _replan_if_used(self, name: str) -> None:
+        state = self.state
+        if state.phase == "running" and state.route is not None and name in state.route.uses:
+            replan(self._context, "inapplicable", name, "inapplicable")
+
+    def _hold(self, name: str, attempt: int, values: tuple[Value, ...]) -> None:
+        """Take a node's result as held; its effect, if it has one, stands from now on."""
+        run, state = self._context, self.state
+        node = run.node(name)
+        state.finished[name] = attempt
+        for value in values:
+            if value.name in node.provides:
+                state.held.setdefault(value.name, {})[name] = value
+        if node.effect == "once" or node.undo:
+            state.effects[name] = attempt
+
+    # --------------------------------------------------------------------------------------------------- unknown outcomes
+
+    def _unknown(self, fact: AttemptEnded) -> None:
+        state = self.state
+        state.unresolved[fact.node] = Unresolved(fact.attempt, verifying=self._context.node(fact.node).verify)
+        if state.unresolved[fact.node].verifying:
+            self._verify(fact.node)
+        else:
+            self._left_open(fact.node)
+
+    def _verify(self, name: str) -> None:
+        run = self._context
+        run.state.unresolved[name].tries += 1
+        call(run, "verify", name, run.passed(name, run.state.inputs[name]), run.node(name).timeout)
+
+    def _left_open(self, name: str) -> None:
+        """Nothing here can find out what happened: go round it, or ask."""
+        run, state = self._context, self.state
+        state.unresolved[name].verifying = False
+        state.open_failures[name] = state.unresolved[name].attempt
+        message = f"it is not known whether {name} happened, so no other provider of its value may start"
+        run.emit(Warned(name, message))
+        if state.phase == "running" and state.route is not None and name in state.route.uses:
+            replan(run, "unknown", name, "unknown")
+        else:
+            absorb(run)
+
+    def _settle(self, name: str, done: bool, values: tuple[Value, ...], by: Literal["verify", "late_result"]) -> None:
+        run, state = self._context, self.state
+        open_ = state.unresolved.pop(name)
+        run.emit(Settled(name, open_.attempt, done, by))
+        if open_.verifying:
+            state.open_failures[name] = open_.attempt
+        if done:
+            self._hold(name, open_.attempt, values)
+            absorb(run)
+            return
+        exclude(run, name, "excluded: not done")
+        if state.phase == "running" and state.route is not None and name in state.route.uses:
+            replan(run, "unknown", name, "not done")
+        else:
+            absorb(run)
+
+    def _late_result(self, fact: LateResult) -> None:
+        open_ = self.state.unresolved.get(fact.node)
+        if open_ is None or open_.attempt != fact.attempt or self.state.phase == "finished":
+            return
+        happened = "yes" if fact.outcome == "succeeded" else (fact.failure or Failure("unknown")).happened
+        if happened == "unknown":
+            return
+        if self.state.phase == "waiting":
+            self.state.phase = "running"
+        self._settle(fact.node, fact.outcome == "succeeded", fact.values, "late_result")
+        if fact.outcome == "failed" and happened == "yes":
+            self.state.effects[fact.node] = fact.attempt
+
+    # -------------------------------------------------------------------------------------------------------- other calls
+
+    def _call_ended(self, fact: CallEnded) -> None:
+        run, state = self._context, self.state
+        if state.calls.pop(f"{fact.kind}:{fact.n}", None) != fact.subject:
+            return
+        name = fact.subject
+        match fact.kind:
+            case "guard":
+                if fact.ok:
+                    state.cleared[f"guard:{name}"] = repr(state.inputs[name])
+                else:
+                    exclude(run, name, "inapplicable" if fact.reason is None else f"inapplicable: {fact.reason}")
+                    self._replan_if_used(name)
+            case "gate":
+                if fact.ok:
+                    state.cleared[f"gate:{name}"] = repr(state.inputs[name])
+                else:
+                    state.asked_for[name] = fact.reason or "its gate stopped it"
+            case "verify":
+                self._verified(fact)
+            case "undo":
+                self._undone(fact)
+            case "check":
+                self._checked(fact)
+
+    def _verified(self, fact: CallEnded) -> None:
+        open_ = self.state.unresolved.get(fact.subject)
+        if open_ is None:
+            return
+        if fact.ok is not None:
+            self._settle(fact.subject, fact.ok, fact.values, "verify")
+        elif open_.tries < self._context.policy.effects.verify_attempts:
+            self._verify(fact.subject)
+        else:
+            self._left_open(fact.subject)
+
+    def _undone(self, fact: CallEnded) -> None:
+        run, state, name = self._context, self.state, fact.subject
+        if fact.ok:
+            state.undone.append((name, True))
+            del state.effects[name]
+            for providers in state.held.values():
+                providers.pop(name, None)
+        elif state.undo_tries[name] < run.policy.effects.undo_attempts:
+            undo(run, name)
+        else:
+            state.undone.append((name, False))
+            state.stuck[name] = True
+            if state.phase == "running":
+                replan(run, "undo_failed", name, fact.reason)
+
+    def _checked(self, fact: CallEnded) -> None:
+        run, state = self._context, self.state
+        if state.phase != "running" or fact.subject != state.goal:
+            return
+        inputs = run.goal_inputs() or ()
+        if fact.ok:
+            state.check_passed = repr(inputs)
+            return
+        goal = state.goal
+        state.failed_checks[goal] = state.failed_checks.get(goal, 0) + 1
+        providers = [provider for _, _, provider in inputs if provider is not None]
+        state.withdrawn.setdefault(goal, []).extend(providers)
+        for provider in providers:
+            if provider != INPUT and provider not in state.excluded:
+                exclude(run, provider, f"excluded: the check of {goal} failed")
+        if state.failed_checks[goal] > CHECKS:
+            escalate(run, Route(goal, "impossible", reason="check"))
+        else:
+            replan(run, "check", None, fact.reason or "the goal's check failed")
+
+    def _view_changed(self) -> None:
+        """Take over a new view: plan again only where that moves the rest of the route."""
+        run, state = self._context, self.state
+        route = run.plan(state.goal)
+        if state.route is not None and route.feasible:
+            todo = tuple(n for n in state.route.nodes if n not in state.finished and n not in state.flights)
+            if todo == route.nodes:
+                return
+        replan(run, "view", None, state.view.id)
+
+    # ---------------------------------------------------------------------------------------------------------- progress
+
+    def _advance(self) -> None:
+        run, state = self._context, self.state
+        while state.phase == "running":
+            if run.deadline is not None and state.at >= run.deadline and not state.expired:
+                state.expired = True
+                if not self._complete():
+                    replan(run, "limit", None, "limit:seconds")
+                    continue
+            if self._complete():
+                self._met()
+                break
+            if state.route is None or not start_ready(run):
+                break
+        if state.phase == "running" and state.idle and not self._complete() and not wait_for_people(run):
+            give_up(run, "nothing is left to start")
+        if state.phase == "closing":
+            close(run)
+
+    def _complete(self) -> bool:
+        return self._context.goal_inputs() is not None
+
+    def _met(self) -> None:
+        run, state = self._context, self.state
+        goal = run.graph.goal_by_name[state.goal]
+        inputs = run.goal_inputs() or ()
+        if goal.check and state.check_passed != repr(inputs):
+            if not any(key.startswith("check:") for key in state.calls):
+                call(run, "check", goal.name, inputs, run.policy.timeout)
+            return
+        absorb(run)
+        state.phase = "closing"
+        state.outcome = "met" if state.goal == state.asked else "demoted"
