@@ -1,0 +1,114 @@
+"""A fault-tolerant runtime for agents and tools.
+
+Declare what each tool needs, provides and costs; the runtime takes the cheapest route to the goal and goes round
+whatever fails, from the work already done and without asking a model::
+
+    from orchestrator import Orchestrator, tool
+
+    @tool(provides="pages", latency="900ms")
+    async def web_search(question: str) -> list[str]:
+        raise TimeoutError("the web is down")
+
+    @tool(provides="pages", latency="900ms", success=0.9)
+    def wiki_search(question: str) -> list[str]:
+        return ["Refunds are possible within 30 days."]
+
+    orchestrator = Orchestrator(tools=[web_search, wiki_search], goals={"found": ["pages"]})
+    result = orchestrator.run_sync(question="What is the refund policy?")
+    print(result.outcome, result.route, result.reroutes)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.errors import (
+        InputError,
+        NotApplicable,
+        NotAvailableError,
+        OrchestratorError,
+        Problem,
+        RecordError,
+        SpecError,
+        ToolFailed,
+    )
+    from orchestrator.events import Record
+    from orchestrator.faults import FaultPlan
+    from orchestrator.graph import Edge, Goal, Graph, Need, Node
+    from orchestrator.nodes.binding import CallContext
+    from orchestrator.planner import Explanation, Route
+    from orchestrator.policy import Policy
+    from orchestrator.result import Attempt, RunResult
+    from orchestrator.runtime import Orchestrator
+    from orchestrator.tool import tool
+
+__all__ = (
+    "Attempt",
+    "CallContext",
+    "Edge",
+    "Explanation",
+    "FaultPlan",
+    "Goal",
+    "Graph",
+    "InputError",
+    "Need",
+    "Node",
+    "NotApplicable",
+    "NotAvailableError",
+    "Orchestrator",
+    "OrchestratorError",
+    "Policy",
+    "Problem",
+    "Record",
+    "RecordError",
+    "Route",
+    "RunResult",
+    "SpecError",
+    "ToolFailed",
+    "__version__",
+    "tool",
+)
+
+_HOMES = {
+    "Attempt": "result",
+    "CallContext": "nodes.binding",
+    "Edge": "graph",
+    "Explanation": "planner",
+    "FaultPlan": "faults",
+    "Goal": "graph",
+    "Graph": "graph",
+    "InputError": "errors",
+    "Need": "graph",
+    "Node": "graph",
+    "NotApplicable": "errors",
+    "NotAvailableError": "errors",
+    "Orchestrator": "runtime",
+    "OrchestratorError": "errors",
+    "Policy": "policy",
+    "Problem": "errors",
+    "Record": "events",
+    "RecordError": "errors",
+    "Route": "planner",
+    "RunResult": "result",
+    "SpecError": "errors",
+    "ToolFailed": "errors",
+    "tool": "tool",
+}
+"""Where each public name lives. They are imported on first use, so that importing the package costs next to nothing."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("orchestrator-runtime")
+    if name in _HOMES:
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

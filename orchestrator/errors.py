@@ -17,6 +17,7 @@ A failed run is no exception: it is a result with the outcome ``failed``.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,6 +31,10 @@ __all__ = (
     "SpecError",
     "ToolFailed",
 )
+
+SNIPPET = 160
+"""Characters of a line that are shown of a longer one."""
+SNIPPET_BEFORE = 60
 
 
 class OrchestratorError(Exception):
@@ -70,19 +75,43 @@ class Problem:
     def __str__(self) -> str:
         """Render the problem with its place, the line itself and the fix."""
         head = f"{self.severity}[{self.code}]: {self.message}"
-        if self.file is None:
-            return head if self.help is None else f"{head}\n  = help: {self.help}"
-        place = self.file if self.line is None else f"{self.file}:{self.line}:{self.column}"
         number = "" if self.line is None else str(self.line)
         pad = " " * len(number)
-        lines = [head, f"{pad}--> {place}"]
+        lines = [head]
+        if self.file is not None:
+            lines.append(f"{pad}--> {self.file}" + ("" if self.line is None else f":{self.line}:{self.column}"))
         if self.source is not None and self.line is not None and self.column is not None:
-            width = max((self.end_column or self.column + 1) - self.column, 1)
-            width = min(width, max(len(self.source) - self.column + 1, 1))
-            lines += [f"{pad} |", f"{number} | {self.source}", f"{pad} | {' ' * (self.column - 1)}{'^' * width}"]
+            shown, before, marked = _snippet(self.source, self.column, self.end_column or self.column + 1)
+            lines += [f"{pad} |", f"{number} | {shown}", f"{pad} | {' ' * before}{'^' * marked}"]
         if self.help is not None:
-            lines.append(f"{pad} = help: {self.help}")
+            lines.append(f"{pad} = help: {self.help}" if self.file is not None else f"  = help: {self.help}")
         return "\n".join(lines)
+
+
+def _snippet(source: str, column: int, end: int) -> tuple[str, int, int]:
+    """Return the line as it is shown, the cells before the marked part, and the cells of it.
+
+    A long line is cut to what is near the mark. Tabs, and characters that a terminal would act on, become one cell
+    each; wide ones take two.
+    """
+    start, stop = column - 1, max(min(end - 1, len(source)), column)
+    first = max(start - SNIPPET_BEFORE, 0) if len(source) > SNIPPET else 0
+    last = min(first + SNIPPET, len(source))
+    cells = [_cell(character) for character in source[first:last]]
+    left, right = "…" * (first > 0), "…" * (last < len(source))
+    before = len(left) + sum(width for _, width in cells[: start - first])
+    marked = sum(width for _, width in cells[start - first : stop - first])
+    return left + "".join(text for text, _ in cells) + right, before, max(marked, 1)
+
+
+def _cell(character: str) -> tuple[str, int]:
+    if character == "\t":
+        return " ", 1
+    if unicodedata.combining(character):
+        return character, 0
+    if not character.isprintable():
+        return "\N{REPLACEMENT CHARACTER}", 1
+    return character, 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 class SpecError(OrchestratorError, ValueError):

@@ -175,7 +175,7 @@ class CancelRequested:
 
 @dataclass(frozen=True, slots=True)
 class RoutePlanned:
-    """A route was chosen at the start or after a demotion. Weights are micro-units, ``usd`` and ``seconds`` declared."""
+    """A route was chosen at the start or after a demotion; weights in micro-units, the rest as declared."""
 
     goal: str
     route: tuple[str, ...]

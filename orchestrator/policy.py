@@ -58,9 +58,11 @@ class Escalation(Group):
 class Effects(Group):
     """How declared side effects are settled."""
 
-    keep: bool = Field(False, description="keep finished effects when a run fails or is cancelled, instead of undoing them")
+    keep: bool = Field(False, description="keep finished effects of a failed or cancelled run instead of undoing them")
     undo_attempts: int = Field(3, ge=1, le=10, description="attempts per undo")
-    verify_attempts: int = Field(3, ge=1, le=10, description="attempts to verify an unknown outcome before a person is asked")
+    verify_attempts: int = Field(
+        3, ge=1, le=10, description="attempts to verify an unknown outcome, then a person is asked"
+    )
 
 
 class Planning(Group):

@@ -8,10 +8,10 @@ from typing import Any
 
 from orchestrator.events import (
     Absorbed,
-    Answers,
     AttemptEnded,
     AttemptStarted,
     Escalated,
+    Event,
     LastChance,
     QuestionAsked,
     Record,
@@ -144,74 +144,96 @@ def fold(
         trace_id: The run's trace, if it has one.
     """
     log = tuple(records)
-    attempts: dict[tuple[str, int], dict[str, Any]] = {}
-    effects: dict[tuple[str, int], str | None] = {}
-    finished: RunFinished | None = None
-    questions: list[Question] = []
-    counts = {"retries": 0, "reroutes": 0, "escalations": 0, "demotions": 0, "last_chances": 0}
-    run_id, usd, tokens = "", 0.0, 0
-
-    def answer(answers: Answers, decision: str) -> None:
-        for key in answers:
-            attempts[key]["answer"] = decision
-
+    folding = _Folding()
     for record in log:
-        match record.event:
-            case RunStarted() as event:
-                run_id = event.run_id
-            case AttemptStarted() as event:
-                key = (event.node, event.attempt)
-                effects[key] = event.effect
-                attempts[key] = {"node": event.node, "attempt": event.attempt, "outcome": "running"}
-            case AttemptEnded() as event:
-                key = (event.node, event.attempt)
-                if attempts[key]["outcome"] != "running":
-                    continue
-                usd += event.usd
-                tokens += event.tokens
-                attempts[key] |= {"outcome": event.outcome, "seconds": event.seconds, "usd": event.usd}
-                if event.failure is not None:
-                    attempts[key] |= {"error": event.failure.type, "message": event.failure.message or None}
-                    if event.failure.happened == "unknown" and effects[key] == "once":
-                        attempts[key]["outcome"] = "unknown"
-            case Settled() as event:
-                attempts[event.node, event.attempt]["settled"] = "done" if event.done else "not done"
-            case Absorbed() as event:
-                answer(event.answers, f"absorb-{event.n}")
-            case Retried() as event:
-                counts["retries"] += 1
-                answer(event.answers, f"retry-{event.n}")
-            case Rerouted() as event:
-                counts["reroutes"] += 1
-                answer(event.answers, f"reroute-{event.n}")
-            case LastChance() as event:
-                counts["last_chances"] += 1
-                answer(event.answers, f"last-chance-{event.n}")
-            case Escalated() as event:
-                counts["escalations"] += 1
-                counts["demotions"] += event.decision == "demote"
-                answer(event.answers, f"escalation-{event.n}")
-            case RunEnded() as event:
-                answer(event.answers, f"end-{event.n}")
-            case QuestionAsked() as event:
-                questions.append(Question(event.question, event.kind, event.node, event.reason))
-            case RunFinished() as event:
-                finished = event
-    waiting = finished is not None and finished.outcome == "waiting"
+        folding.take(record.event)
+    finished = folding.finished
     return RunResult(
-        run_id,
+        folding.run_id,
         finished.outcome if finished else "running",
         finished.goal if finished else None,
         {value: lookup(value, provider) for value, provider in (finished.values if finished else ())},
         finished.route if finished else (),
-        tuple(Attempt(**fields) for fields in attempts.values()),
-        **counts,
+        tuple(Attempt(**fields) for fields in folding.attempts.values()),
+        retries=folding.count("retry"),
+        reroutes=folding.count("reroute"),
+        escalations=folding.count("escalation"),
+        demotions=folding.demotions,
+        last_chances=folding.count("last-chance"),
         undone=tuple(Undone(node, "undone" if ok else "failed") for node, ok in (finished.undone if finished else ())),
-        usd=usd,
-        tokens=tokens,
+        usd=folding.usd,
+        tokens=folding.tokens,
         seconds=log[-1].at - log[0].at if log else 0.0,
         reason=finished.reason if finished else None,
-        questions=tuple(questions) if waiting else (),
+        questions=tuple(folding.questions) if finished and finished.outcome == "waiting" else (),
         trace_id=trace_id,
         records=log,
     )
+
+
+DECISIONS: Mapping[type, str] = {
+    Absorbed: "absorb",
+    Retried: "retry",
+    Rerouted: "reroute",
+    LastChance: "last-chance",
+    Escalated: "escalation",
+    RunEnded: "end",
+}
+"""The decisions that answer failures; ``reroute-1`` is the first reroute of its run."""
+
+
+class _Folding:
+    """What a log has come to so far."""
+
+    def __init__(self) -> None:
+        self.run_id = ""
+        self.attempts: dict[tuple[str, int], dict[str, Any]] = {}
+        self.finished: RunFinished | None = None
+        self.questions: list[Question] = []
+        self.demotions = 0
+        self.usd = 0.0
+        self.tokens = 0
+        self._effects: dict[tuple[str, int], str | None] = {}
+        self._counts: dict[str, int] = {}
+
+    def count(self, decision: str) -> int:
+        """Return how often a decision was taken."""
+        return self._counts.get(decision, 0)
+
+    def take(self, event: Event) -> None:
+        """Take in one event."""
+        if isinstance(event, Absorbed | Retried | Rerouted | LastChance | Escalated | RunEnded):
+            self._decided(event)
+        elif isinstance(event, AttemptStarted):
+            key = (event.node, event.attempt)
+            self._effects[key] = event.effect
+            self.attempts[key] = {"node": event.node, "attempt": event.attempt, "outcome": "running"}
+        elif isinstance(event, AttemptEnded):
+            self._ended(event)
+        elif isinstance(event, Settled):
+            self.attempts[event.node, event.attempt]["settled"] = "done" if event.done else "not done"
+        elif isinstance(event, QuestionAsked):
+            self.questions.append(Question(event.question, event.kind, event.node, event.reason))
+        elif isinstance(event, RunFinished):
+            self.finished = event
+        elif isinstance(event, RunStarted):
+            self.run_id = event.run_id
+
+    def _decided(self, event: Absorbed | Retried | Rerouted | LastChance | Escalated | RunEnded) -> None:
+        decision = DECISIONS[type(event)]
+        self._counts[decision] = self.count(decision) + 1
+        self.demotions += isinstance(event, Escalated) and event.decision == "demote"
+        for key in event.answers:
+            self.attempts[key]["answer"] = f"{decision}-{event.n}"
+
+    def _ended(self, event: AttemptEnded) -> None:
+        key = (event.node, event.attempt)
+        if self.attempts[key]["outcome"] != "running":
+            return
+        self.usd += event.usd
+        self.tokens += event.tokens
+        self.attempts[key] |= {"outcome": event.outcome, "seconds": event.seconds, "usd": event.usd}
+        if event.failure is not None:
+            self.attempts[key] |= {"error": event.failure.type, "message": event.failure.message or None}
+            if event.failure.happened == "unknown" and self._effects[key] == "once":
+                self.attempts[key]["outcome"] = "unknown"

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-__all__ = ("DURATION", "MICRO", "Seconds", "duration_text", "micro", "parse_duration")
+__all__ = ("DURATION", "LONGEST", "MICRO", "Seconds", "duration_text", "micro", "parse_duration")
 
 MICRO = 1_000_000
-DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+LONGEST = 1e9
+"""Seconds; a longer time can only be a slip."""
+
+_ADVICE = "write a duration such as 250ms, 5s or 10m"
 _SCALE = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -31,35 +36,44 @@ def micro(units: float) -> int:
 def parse_duration(text: str) -> float:
     """Return a duration in seconds.
 
-    >>> parse_duration("250ms")
-    0.25
+    Raises:
+        ValueError: *text* is no number with a unit, or longer than `LONGEST`.
+
+    >>> parse_duration("250ms"), parse_duration("10m")
+    (0.25, 600.0)
     """
     match = DURATION.fullmatch(text.strip())
     if match is None:
-        raise ValueError("write a duration such as 250ms, 5s or 10m")
-    return float(match[1]) / 1000 if match[2] == "ms" else float(match[1]) * _SCALE[match[2]]
+        raise ValueError(_ADVICE)
+    seconds = float(match[1]) / 1000 if match[2] == "ms" else float(match[1]) * _SCALE[match[2]]
+    if seconds > LONGEST:
+        raise ValueError(f"longer than {LONGEST:.0f}s, which is about thirty years")
+    return seconds
 
 
 def duration_text(seconds: float) -> str:
     """Write *seconds* so that `parse_duration` reads back the same number.
 
-    >>> duration_text(0.25), duration_text(90.0)
-    ('250ms', '90s')
+    >>> duration_text(0.25), duration_text(90.0), duration_text(600.0)
+    ('250ms', '90s', '10m')
     """
+    for unit, size in (("h", 3600), ("m", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:.0f}{unit}"
     if 0 < seconds < 1:
-        text = f"{seconds * 1000:.12g}ms"
-        if parse_duration(text) == seconds:
-            return text
-    text = repr(seconds)
-    return f"{seconds:.20f}s" if "e" in text else f"{text.removesuffix('.0')}s"
+        thousandths = Decimal(f"{seconds * 1000:.12g}")
+        if float(thousandths) / 1000 == seconds:
+            return f"{thousandths:f}ms"
+    # The shortest decimal that is this very float; never in scientific notation, which is no duration.
+    return f"{Decimal(repr(seconds)):f}".removesuffix(".0") + "s"
 
 
 def _read(value: Any) -> float:
     if isinstance(value, str):
         return parse_duration(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise ValueError(f"a bare number has no unit: write {value:g}ms or {value:g}s")
-    raise ValueError("write a duration such as 250ms, 5s or 10m")
+        raise ValueError(f"a bare number has no unit: write {value:.12g}ms or {value:.12g}s")
+    raise ValueError(_ADVICE)
 
 
 Seconds = Annotated[
@@ -67,6 +81,6 @@ Seconds = Annotated[
     BeforeValidator(_read),
     Field(ge=0, allow_inf_nan=False),
     PlainSerializer(duration_text, return_type=str, when_used="always"),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h)$", "examples": ["250ms", "5s", "10m"]}),
+    WithJsonSchema({"type": "string", "pattern": f"^{DURATION.pattern}$", "examples": ["250ms", "5s", "10m"]}),
 ]
 """A number of seconds, written as a duration text."""

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from orchestrator.drivers.local import LocalRun
+from orchestrator.events import Record, RunStarted
+from orchestrator.result import RunResult
+from orchestrator.run import Run
+from orchestrator.simulate import Simulation
 
 collect_ignore_glob = ["bench/*"]  # the benchmarks import peers that only `make bench` installs
 
@@ -29,6 +37,39 @@ def no_proxy() -> Iterator[None]:
 def anyio_backend() -> str:
     """Run async tests on asyncio, the backend that the local driver is used with."""
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def every_run_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replay every run of every test from its log and from a snapshot after each fact: both must give the log again."""
+    drive, simulate = LocalRun.run, Simulation.run
+
+    async def run(self: LocalRun) -> RunResult:
+        result = await drive(self)
+        check_replay(result.records)
+        return result
+
+    def simulated(self: Simulation, **options: Any) -> RunResult:
+        result = simulate(self, **options)
+        check_replay(result.records)
+        return result
+
+    monkeypatch.setattr(LocalRun, "run", run)
+    monkeypatch.setattr(Simulation, "run", simulated)
+
+
+def check_replay(log: Sequence[Record]) -> None:
+    """Check that a log's facts give the log again, also to a machine that is restored after each of them."""
+    facts = [record for record in log if record.is_fact]
+    assert isinstance(facts[0].event, RunStarted)
+    whole, taken_down = Run(facts[0].event), Run(facts[0].event)
+    written: list[Record] = []
+    for record in facts:
+        step = whole.feed(record.event, record.at)  # type: ignore[arg-type]  # facts, by the line above
+        assert taken_down.feed(record.event, record.at) == step  # type: ignore[arg-type]
+        taken_down = Run.restore(json.loads(json.dumps(taken_down.snapshot())))
+        written += step.records
+    assert tuple(written) == tuple(log)
 
 
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -36,6 +36,7 @@ __all__ = (
     "Situation",
     "Tree",
     "Want",
+    "abandoned",
     "best_goal",
     "cheapest",
     "choices_by_parameter",

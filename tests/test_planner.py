@@ -101,7 +101,9 @@ def test_the_tree_sum_and_its_ties_are_those_of_the_fixpoint(case: Case) -> None
     expected = oracle.tree_route(case.graph, case.goal, case.view, case.situation)
     assert expected is not None
     names = [*index.names, None]
-    positions = {m: (index.consumer_name[index.consumer[m]], index.needs[index.consumer[m]].index(m)) for m in found.choice}
+    positions = {
+        m: (index.consumer_name[index.consumer[m]], index.needs[index.consumer[m]].index(m)) for m in found.choice
+    }
     assert {positions[m]: names[p] for m, p in found.choice.items()} == dict(expected.choices)
 
 
@@ -130,7 +132,7 @@ def test_single_needs_are_plain_dijkstra(graph: Graph, data: st.DataObject) -> N
         if any(value in graph.run_inputs for value in goal.values):
             digraph.add_edge("source", ("goal", goal.name), weight=0)
         situation = Situation(
-            held={value: ("input",) for value in graph.run_inputs}, excluded=dict.fromkeys(excluded, "excluded")
+            held=dict.fromkeys(graph.run_inputs, ("input",)), excluded=dict.fromkeys(excluded, "excluded")
         )
         route = Planner(graph).plan(view, goal.name, situation)
         try:
@@ -165,7 +167,13 @@ def tool(name: str, needs: str = "", provides: str = "", units: float = 1.0, **m
 def test_the_union_can_be_cheaper_although_the_trees_route_shares_nothing() -> None:
     """Two cheap direct providers lose to two that share one dearer result: 6 against 9."""
     graph = Graph(
-        (tool("s", units=4), tool("a1", "s", "a"), tool("b1", "s", "b"), tool("a2", "", "a", 4.5), tool("b2", "", "b", 4.5)),
+        (
+            tool("s", units=4),
+            tool("a1", "s", "a"),
+            tool("b1", "s", "b"),
+            tool("a2", "", "a", 4.5),
+            tool("b2", "", "b", 4.5),
+        ),
         (Goal("both", ("a", "b")),),
     )
     route = Planner(graph).plan(declared_view(graph, Objective()), "both", Situation())
@@ -231,9 +239,7 @@ def test_a_cycle_among_values_is_no_route() -> None:
 def test_ten_thousand_nodes_in_a_chain_are_planned_without_recursion() -> None:
     """A route of 10,000 nodes is found and ordered."""
     count = 10_000
-    nodes = tuple(
-        tool(f"n{i:05d}", f"v{i - 1:05d}" if i else "", f"v{i:05d}") for i in range(count)
-    )
+    nodes = tuple(tool(f"n{i:05d}", f"v{i - 1:05d}" if i else "", f"v{i:05d}") for i in range(count))
     graph = Graph(nodes, (Goal("end", (f"v{count - 1:05d}",)),))
     route = Planner(graph).plan(declared_view(graph, Objective()), "end", Situation())
     assert len(route.nodes) == count
@@ -242,7 +248,9 @@ def test_ten_thousand_nodes_in_a_chain_are_planned_without_recursion() -> None:
 
 def test_a_wide_join_of_a_thousand_needs_is_planned() -> None:
     """A node that joins 1,000 values is planned, with each alternative weighed."""
-    nodes = [tool(f"p{i}", "", f"v{i}", 1.0) for i in range(1000)] + [tool(f"q{i}", "", f"v{i}", 2.0) for i in range(1000)]
+    nodes = [tool(f"p{i}", "", f"v{i}", 1.0) for i in range(1000)] + [
+        tool(f"q{i}", "", f"v{i}", 2.0) for i in range(1000)
+    ]
     join = Node("join", needs=tuple(Need(f"v{i}", f"v{i}") for i in range(1000)), provides=("all",), units=1.0)
     graph = Graph((*nodes, join), (Goal("end", ("all",)),))
     route = Planner(graph).plan(declared_view(graph, Objective()), "end", Situation())

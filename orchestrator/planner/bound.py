@@ -119,7 +119,7 @@ class Sharing:
             self.options[m] = [(p, 0 if self.weight is not None else edge // uses[p]) for p, edge in self.options[m]]
 
     def disjoint(self) -> bool:
-        """Whether no unfinished node can serve two needs of one consumer: then the tree's route is the cheapest union."""
+        """Whether no unfinished node can serve two needs of one consumer: then the tree is the cheapest union."""
         index = self.index
         behind: dict[int, int] = {}
         for c in [*self.nodes, self.goal]:

@@ -140,7 +140,7 @@ class Index:
         nodes = self.graph.by_name
         self.once = [name in nodes and nodes[name].effect == "once" for name in self.names]
         self.conflict = [0] * self.size
-        """Bit mask of the nodes that may not stand in one route with this one: they share a value, and one is `once`."""
+        """Bit mask of the nodes that may not serve beside this one: they share a value, and one is `once`."""
         for provider_names in self.graph.providers.values():
             numbers = [self.number[name] for name in provider_names]
             for i in numbers:

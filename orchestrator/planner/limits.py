@@ -55,7 +55,7 @@ class Allowance:
     def judge(
         self, index: Index, ground: Ground, goal: int, cheapest: Union, work: Work
     ) -> tuple[str, Within | None, dict[str, int]]:
-        """Return the verdict, the cheapest route found within the limits if it is not *cheapest*, and the least figures."""
+        """Return the verdict, the cheapest route within the limits where it is another one, and the least figures."""
         sharing = Sharing(index, ground, goal)
         least = {name: self._least(name, index, ground, goal, sharing) for name in self.left}
         if self.fits(cheapest):
@@ -115,7 +115,7 @@ class Allowance:
         return found
 
     def broken(self, cheapest: Union, least: dict[str, int]) -> str:
-        """Return the name of the limit that stands in the way: the first one proved broken, else by the cheapest route."""
+        """Name the limit that stands in the way: the first one proved broken, else that of the cheapest route."""
         for name, left in self.left.items():
             if least[name] > left:
                 return f"limit:{name}"

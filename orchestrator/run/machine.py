@@ -77,7 +77,7 @@ class Run:
         state = state or RunState(asked=first.goal, goal=first.goal, view=first.view)
         self._context = Context(first, graph, policy, planner, state)
 
-    # ------------------------------------------------------------------------------------------------------- inspection
+    # ----------------------------------------------------------------------------------------------------- inspection
 
     @property
     def state(self) -> RunState:
@@ -147,7 +147,7 @@ class Run:
             wakes.append(WakeAt(run.deadline))
         return (*starts, *calls, *wakes)
 
-    # ------------------------------------------------------------------------------------------------------------ facts
+    # ---------------------------------------------------------------------------------------------------------- facts
 
     def feed(self, fact: Fact, at: float) -> Step:
         """Take in one fact at time *at* and return what follows from it."""
@@ -200,8 +200,9 @@ class Run:
         elif fact.outcome == "inapplicable":
             exclude(run, fact.node, "inapplicable")
             self._replan_if_used(fact.node)
-        elif fact.outcome == "failed":
-            failure = fact.failure or Failure("unknown")
+        elif fact.outcome == "failed" or not flight.cancelling:
+            # A cancellation that this run did not ask for says nothing about what had happened by then.
+            failure = fact.failure or Failure(fact.outcome, transient=True, happened="unknown")
             if failure.happened == "unknown" and node.effect == "once":
                 self._unknown(fact)
                 return
@@ -225,7 +226,7 @@ class Run:
         if node.effect == "once" or node.undo:
             state.effects[name] = attempt
 
-    # --------------------------------------------------------------------------------------------------- unknown outcomes
+    # ----------------------------------------------------------------------------------------------- unknown outcomes
 
     def _unknown(self, fact: AttemptEnded) -> None:
         state = self.state
@@ -281,7 +282,7 @@ class Run:
         if fact.outcome == "failed" and happened == "yes":
             self.state.effects[fact.node] = fact.attempt
 
-    # -------------------------------------------------------------------------------------------------------- other calls
+    # ---------------------------------------------------------------------------------------------------- other calls
 
     def _call_ended(self, fact: CallEnded) -> None:
         run, state = self._context, self.state
@@ -358,12 +359,12 @@ class Run:
         run, state = self._context, self.state
         route = run.plan(state.goal)
         if state.route is not None and route.feasible:
-            todo = tuple(n for n in state.route.nodes if n not in state.finished and n not in state.flights)
-            if todo == route.nodes:
+            todo = [n for n in state.route.nodes if n not in state.finished and n not in state.flights]
+            if {*todo, *state.backoff} == set(route.nodes):
                 return
         replan(run, "view", None, state.view.id)
 
-    # ---------------------------------------------------------------------------------------------------------- progress
+    # ------------------------------------------------------------------------------------------------------- progress
 
     def _advance(self) -> None:
         run, state = self._context, self.state

@@ -105,7 +105,7 @@ def _warn_unmarked(run: Context, name: str) -> None:
         run.emit(Warned(name, f"{message}; declare effect: read, idempotent or once"))
 
 
-# ------------------------------------------------------------------------------------------------------------- planning
+# ----------------------------------------------------------------------------------------------------------- planning
 
 
 def begin(run: Context) -> None:
@@ -141,13 +141,19 @@ def replan(run: Context, trigger: Trigger, node: str | None = None, cause: str |
             node,
             cause,
             state.goal,
-            tuple(name for name in before.nodes if name not in state.finished or name == node),
+            _unfinished(run, before, node),
             route.nodes,
             run.planner.weigh(state.view, before, run.situation()),
             route.weight,
             route.verdict,
         )
     )
+
+
+def _unfinished(run: Context, route: Route, failed: str | None) -> tuple[str, ...]:
+    """Return what was left of a route, the node that failed included."""
+    left = tuple(name for name in route.nodes if name not in run.state.finished or name == failed)
+    return left if failed is None or failed in left or failed not in route.uses else (failed, *left)
 
 
 def _adopt(run: Context, route: Route) -> None:
@@ -185,7 +191,7 @@ def _emit_planned(run: Context, route: Route, trigger: Trigger) -> None:
     )
 
 
-# ------------------------------------------------------------------------------------------- last chance and escalation
+# ----------------------------------------------------------------------------------------- last chance and escalation
 
 
 def _last_chance_or_escalate(run: Context, infeasible: Route) -> None:

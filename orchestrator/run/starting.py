@@ -22,17 +22,23 @@ def start_ready(run: Context) -> bool:
     state = run.state
     route = state.route
     assert route is not None
-    for name in route.nodes:
+    # A node that was in flight when the route was planned is none of its nodes; its retry takes the same inputs.
+    again = [name for name in state.backoff if name not in route.nodes]
+    for name in (*again, *route.nodes):
         if name in state.finished or name in state.flights or name in state.unresolved or name in state.asked_for:
             continue
         if state.backoff.get(name, state.at) > state.at:
             continue
-        inputs = run.provider_inputs(name)
-        if inputs is None or (run.node(name).effect == "once" and not _effects_turn(run, route, name)):
+        inputs = state.inputs[name] if name in again else run.provider_inputs(name)
+        if inputs is None:
+            continue
+        turn = run.node(name).effect != "once" or _effects_turn(run, route, name)
+        # People are asked everything at once, so an effect behind one that waits for them is cleared already.
+        if not turn and not any(run.node(other).effect == "once" for other in state.asked_for):
             continue
         if _over_limit(run, name):
             return True
-        if _cleared(run, name, inputs) and _replaced_effects_undone(run, route, name):
+        if _cleared(run, name, inputs) and turn and _replaced_effects_undone(run, route, name):
             _start(run, name, inputs)
     return False
 
@@ -50,7 +56,8 @@ def _effects_turn(run: Context, route: Route, name: str) -> bool:
             dependent[other] = None
     if any(other not in dependent for other in todo):
         return False
-    if any(other in route.uses and not flight.cancelling for other, flight in state.flights.items()):
+    pending = [*state.backoff, *(other for other, flight in state.flights.items() if not flight.cancelling)]
+    if any(other in route.uses and other not in dependent for other in pending):
         return False
     return name == next(other for other in todo if run.node(other).effect == "once")
 

@@ -1,0 +1,104 @@
+"""``orchestrator plan``: the route, and with ``--explain`` the reasons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.options import (
+    file_argument,
+    given_inputs,
+    goal_option,
+    input_options,
+    json_option,
+    load,
+    policy_option,
+)
+from orchestrator.cli.output import Exit, print_json
+from orchestrator.planner import Explanation
+from orchestrator.units import MICRO
+
+__all__ = ("command",)
+
+
+@click.command("plan")
+@file_argument
+@input_options
+@goal_option
+@policy_option
+@click.option("--explain", "reasons", is_flag=True, help="Show the terms of every weight, the runner-up, the unused.")
+@json_option
+def command(
+    file: Path,
+    inputs: tuple[str, ...],
+    inputs_file: str | None,
+    down: tuple[str, ...],
+    goal: str | None,
+    policy: str | None,
+    reasons: bool,
+    as_json: bool,
+) -> None:
+    """Show the cheapest route to a goal of FILE. Nothing is called; missing inputs are taken as present."""
+    orchestrator = load(file, policy, imports=False)
+    given = given_inputs(orchestrator.graph, inputs, inputs_file)
+    explanation = orchestrator.plan(goal, down=down, inputs=given)
+    if as_json:
+        print_json(explanation.as_dict())
+    else:
+        click.echo(_text(explanation, reasons))
+    raise SystemExit(Exit.MET if explanation.route.feasible else Exit.FAILED)
+
+
+def _text(explanation: Explanation, reasons: bool) -> str:
+    route = explanation.route
+    if not route.feasible:
+        lines = [f"goal {route.goal}: no route ({route.reason})"]
+    else:
+        proof = "" if route.exact else f", at least {route.bound / MICRO:g}"
+        lines = [
+            f"goal {route.goal}: weight {route.weight / MICRO:g}{proof}, {route.calls} calls, "
+            f"${route.usd:g}, {route.seconds:g} s",
+            f"  {' > '.join(route.nodes) or 'nothing to call'}",
+        ]
+        if route.verdict == "unproved":
+            lines.append("  over the limit: no route within the limits was found within the budget")
+    for name, figures in route.limits.items():
+        taken = "-" if figures.route is None else f"{figures.route:g}"
+        lines.append(f"  limit {name}: {figures.left:g} left, the route takes {taken}, the least is {figures.least:g}")
+    if reasons and route.feasible:
+        lines += _terms(explanation)
+    if explanation.unused:
+        lines.append("not used:")
+        width = max(map(len, explanation.unused))
+        lines += [f"  {name:<{width}}  {reason}" for name, reason in explanation.unused.items()]
+    if reasons and explanation.runner_up is not None:
+        up = explanation.runner_up
+        lines.append(f"runner-up, without {up.without}: weight {up.weight:g}: {' > '.join(up.route)}")
+    others = [other for other in explanation.goals if other.goal != route.goal]
+    if others:
+        texts = [f"{o.goal} {o.weight / MICRO:g}" if o.feasible else f"{o.goal} out of reach" for o in others]
+        lines.append(f"other goals: {', '.join(texts)}")
+    return "\n".join(lines)
+
+
+def _terms(explanation: Explanation) -> list[str]:
+    names = ["node", *explanation.nodes]
+    width = max(map(len, names))
+    lines = [f"  {'node':<{width}}  {'weight':>8} {'cost':>8} {'success':>8} {'trail':>6} {'edge':>6}  takes"]
+    for name, found in explanation.nodes.items():
+        takes = ", ".join(
+            f"{parameter} from {provider}" if provider else f"{parameter} done without"
+            for parameter, provider in found.inputs.items()
+        )
+        lines.append(
+            f"  {name:<{width}}  {found.weight:>8g} {found.cost:>8g} {found.success:>8g} {found.trail:>6g} "
+            f"{found.edge:>6g}  {takes}"
+        )
+        if found.price:
+            lines.append(f"  {'':<{width}}  {found.price:>8g} of it is the price of doing without")
+        if found.undo:
+            lines.append(f"  {'':<{width}}  {found.undo:>8g} of it is the undo of an abandoned effect")
+    if explanation.into_goal:
+        lines.append(f"  {'edges into the goal':<{width}}  {explanation.into_goal:g}")
+    return lines

@@ -1,0 +1,158 @@
+"""A run as a person follows it: one line per finished step while it runs, a table of the steps at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.events import (
+    AttemptEnded,
+    CallEnded,
+    Escalated,
+    LastChance,
+    Record,
+    Rerouted,
+    Retried,
+    RoutePlanned,
+    RunEnded,
+    RunStarted,
+    Settled,
+    Warned,
+)
+from orchestrator.units import MICRO
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from orchestrator.result import RunResult
+
+__all__ = ("line", "step_table", "summary")
+
+
+def seconds_text(seconds: float) -> str:
+    """Write a time so that it is quick to read."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def route_text(route: tuple[str, ...]) -> str:
+    """Write a route."""
+    return " > ".join(route) or "nothing left to call"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a decision is called and what it says."""
+
+    label: str
+    text: str
+    style: str = "yellow"
+
+
+def _moved(before: tuple[str, ...], was: int, after: tuple[str, ...], now: int) -> str:
+    return f"{route_text(before)} ({was / MICRO:g}) -> {route_text(after)} ({now / MICRO:g})"
+
+
+def _call_ended(event: CallEnded, at: float) -> Told | None:
+    if event.kind == "undo":
+        return Told("undo", f"{event.subject}: {'done' if event.ok else event.reason}")
+    if event.kind == "check" and not event.ok:
+        return Told("check", f"{event.subject}: {event.reason}")
+    return None
+
+
+def _escalated(event: Escalated, at: float) -> Told:
+    if event.decision == "demote":
+        return Told("demoted", f"{event.goal} -> {event.goal_after} ({event.reason})")
+    return Told("escalated", f"{event.decision.replace('_', ' ')} ({event.reason})", "red")
+
+
+_TOLD: dict[type, Callable[[Any, float], Told | None]] = {
+    Retried: lambda event, at: Told("retry", f"{event.node} again in {seconds_text(event.until - at)}"),
+    Rerouted: lambda event, at: Told(
+        "reroute", _moved(event.before, event.weight_before, event.after, event.weight_after)
+    ),
+    LastChance: lambda event, at: Told("last chance", ", ".join(event.nodes)),
+    Escalated: _escalated,
+    Settled: lambda event, at: Told("settled", f"{event.node} was {'done' if event.done else 'not done'}"),
+    CallEnded: _call_ended,
+    RunEnded: lambda event, at: Told("stopped", event.reason, "red"),
+    Warned: lambda event, at: Told("warning", event.message),
+}
+"""How each decision is told; everything else is an attempt, or says nothing new."""
+
+
+def told(record: Record) -> Told | None:
+    """Return what a person is told of a decision; None where there is nothing to tell."""
+    tell = _TOLD.get(type(record.event))
+    return None if tell is None else tell(record.event, record.at)
+
+
+def line(record: Record) -> str | None:
+    """Return the line of narration for one record; None for those that say nothing new."""
+    event = record.event
+    if isinstance(event, RoutePlanned):
+        return f"{'route':<12}{route_text(event.route)} ({event.weight / MICRO:g})"
+    if isinstance(event, AttemptEnded):
+        why = "" if event.failure is None else f"  {event.failure.type}: {event.failure.message}"
+        return f"{event.outcome:<12}{event.node}  {seconds_text(event.seconds)}{why}"
+    decision = told(record)
+    return None if decision is None else f"{decision.label:<12}{decision.text}"
+
+
+def step_table(result: RunResult) -> Table:
+    """Return the table of a run's steps: every attempt, and every decision under the attempt that it answers."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("STEP", "NODE", "VIA", "TRIES", "TIME", "USD", "RESULT"):
+        table.add_column(name, justify="right" if name in ("STEP", "TRIES", "TIME", "USD") else "left")
+    kinds: dict[str, str] = {}
+    step = 0
+    for record in result.records:
+        event = record.event
+        match event:
+            case RunStarted():
+                kinds = {node["name"]: node["kind"] for node in event.graph["nodes"]}
+            case AttemptEnded():
+                step += 1
+                failed = event.failure
+                text = event.outcome if failed is None else f"{event.outcome}: {failed.type}"
+                usd = f"{event.usd:.4f}" if event.usd else "-"
+                table.add_row(
+                    str(step),
+                    event.node,
+                    kinds.get(event.node, ""),
+                    str(event.attempt),
+                    seconds_text(event.seconds),
+                    usd,
+                    "ok" if event.outcome == "succeeded" else text,
+                    style=None if event.outcome in ("succeeded", "cancelled") else "red",
+                )
+            case _:
+                decision = told(record)
+                if decision is not None:
+                    table.add_row("", decision.label, "", "", "", "", decision.text, style=decision.style)
+    return table
+
+
+def summary(result: RunResult) -> str:
+    """Return the last line: how it went, how long, what it cost."""
+    counts = [
+        f"{count} {name if count == 1 else plural}"
+        for count, name, plural in (
+            (result.retries, "retry", "retries"),
+            (result.reroutes, "reroute", "reroutes"),
+            (result.escalations, "escalation", "escalations"),
+            (len(result.undone), "undo", "undos"),
+        )
+        if count
+    ]
+    head = {
+        "met": f"goal {result.goal} met",
+        "demoted": f"demoted to goal {result.goal}",
+        "failed": f"failed: {result.reason}",
+        "cancelled": "cancelled",
+        "waiting": "waiting for a person",
+    }.get(result.outcome, result.outcome)
+    return ", ".join([f"{head} in {seconds_text(result.seconds)}", f"${result.usd:.4g}", *counts])

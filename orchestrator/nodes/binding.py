@@ -1,0 +1,65 @@
+"""A binding: how one node is called. The only thing a driver knows of a node beyond the graph.
+
+Every function here is async, is given inputs by parameter name, and raises on failure. A driver turns what is raised
+into a `Failure` by `orchestrator.nodes.classify.classify`; a binding never decides what a failure means for the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+__all__ = ("Bindings", "CallContext", "NodeBinding", "Reply")
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """What a call may know about its run."""
+
+    run_id: str
+    node: str
+    attempt: int
+    key: str
+    """Idempotency key: the same for every attempt of this node in this run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The outcome of a successful call: a value for every name that the node provides, and what it really cost."""
+
+    values: Mapping[str, Any]
+    usd: float | None = None
+    """None: as declared."""
+    tokens: int = 0
+
+
+class Call(Protocol):
+    """Calls the node and checks its output contract."""
+
+    async def __call__(self, inputs: Mapping[str, Any], context: CallContext) -> Reply: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NodeBinding:
+    """The calls of one node. ``undo`` and the others are None where the node declares none."""
+
+    call: Call
+    guard: Callable[[Mapping[str, Any]], Awaitable[bool]] | None = None
+    gate: Callable[[Mapping[str, Any]], Awaitable[str | None]] | None = None
+    """Returns why a person must be asked, or None."""
+    undo: Callable[[Mapping[str, Any], Any, str], Awaitable[None]] | None = None
+    """Given inputs, the node's result and the idempotency key."""
+    verify: Callable[[Mapping[str, Any], str], Awaitable[Reply | None]] | None = None
+    """Given inputs and key: the reply if the effect happened, None if it did not; raising means still unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bindings:
+    """The calls of a whole graph, by node, and the goals' checks, by goal."""
+
+    nodes: Mapping[str, NodeBinding]
+    checks: Mapping[str, Callable[[Mapping[str, Any]], Awaitable[str | None]]] = field(default_factory=dict)
+    """Given the goal's values by name: None when satisfied, else the reason why not."""
+    closers: tuple[Callable[[], Awaitable[None]], ...] = ()
+    """Called once when the orchestrator closes: open HTTP clients and the like."""

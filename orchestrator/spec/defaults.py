@@ -1,0 +1,55 @@
+"""Defaults: what a node inherits from its file, and what its kind implies.
+
+A key of the node wins over ``defaults:`` of its file, and that over the policy. ``retry`` is inherited key by key.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from orchestrator.graph import Effect
+from orchestrator.spec.models import AgentSpec, NodeDefaults, NodeSpec, Retry, ToolSpec
+
+__all__ = ("effect_of", "inherited", "repeatable", "retry_of")
+
+N = TypeVar("N", bound=NodeSpec)
+
+
+def effect_of(node: NodeSpec, defaults: NodeDefaults) -> Effect | None:
+    """Return the effect of *node*; None: it is unmarked.
+
+    A GET or HEAD request reads by the standard of HTTP, and an agent's call of a model changes nothing.
+    """
+    if (declared := node.effect or defaults.effect) is not None:
+        return declared
+    if isinstance(node, AgentSpec):
+        return "read"
+    if isinstance(node, ToolSpec) and node.http is not None and node.http.method in ("GET", "HEAD"):
+        return "read"
+    return None
+
+
+def repeatable(effect: Effect | None) -> bool:
+    """Return whether a call of that effect may ever be repeated."""
+    return effect in ("read", "idempotent")
+
+
+def retry_of(node: NodeSpec, defaults: NodeDefaults) -> Retry:
+    """Return the retry of *node*, each key from the node, else from the file."""
+    own, inherited = node.retry or Retry(), defaults.retry or Retry()
+    return Retry.model_construct(
+        attempts=own.attempts if own.attempts is not None else inherited.attempts,
+        backoff=own.backoff if own.backoff is not None else inherited.backoff,
+        max_backoff=own.max_backoff if own.max_backoff is not None else inherited.max_backoff,
+    )
+
+
+def inherited(node: N, defaults: NodeDefaults) -> N:
+    """Return *node* with the defaults of its file written into it."""
+    changes: dict[str, object] = {}
+    for key in ("effect", "timeout", "circuit", "probe"):
+        if getattr(node, key) is None and (value := getattr(defaults, key)) is not None:
+            changes[key] = value
+    if defaults.retry is not None and repeatable(effect_of(node, defaults)):
+        changes["retry"] = retry_of(node, defaults)
+    return node.model_copy(update=changes) if changes else node

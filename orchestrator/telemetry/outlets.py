@@ -1,0 +1,70 @@
+"""All outlets of one orchestrator: its traces and its sinks, opened with the first run and closed together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from orchestrator.telemetry.outlet import Outlet, Sink
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
+    from orchestrator.telemetry.spans import SpanSink
+
+__all__ = ("Outlets",)
+
+CLOSE_SECONDS = 2.0
+"""How long closing waits for each outlet to get rid of what it still has."""
+
+
+class Outlets:
+    """Brings the records of runs to traces and sinks, each on a thread of its own.
+
+    Args:
+        sinks: Take every record of every run.
+        tracer: Makes the spans; None: the application's tracer provider gives one.
+        redact: Applied to every text of a trace.
+    """
+
+    def __init__(self, sinks: Iterable[Sink], tracer: Tracer | None, redact: Callable[[str], str]) -> None:
+        self._sinks = list(sinks)
+        self._tracer = tracer
+        self._redact = redact
+        self._spans: SpanSink | None = None
+        self._tracing: Outlet | None = None
+        self._open: list[Outlet] = []
+
+    def add(self, sink: Sink) -> None:
+        """Bring the records of the runs to come to *sink* too."""
+        self._sinks.append(sink)
+        if self._spans is not None:
+            self._open.append(Outlet(sink))
+
+    def begin(self, run_id: str, graph_name: str) -> tuple[tuple[Outlet, ...], str]:
+        """Begin a run's trace in the caller's context; return where its records go, and the trace's id.
+
+        A run that nobody traces has an id derived from its own, and costs its records no way to a trace.
+        """
+        from orchestrator.telemetry.spans import SpanSink, trace_id_of
+
+        if self._spans is None or self._tracing is None:
+            self._spans = SpanSink(self._tracer, redact=self._redact)
+            self._tracing = Outlet(self._spans)
+            self._open = [Outlet(sink) for sink in self._sinks]
+        trace_id = self._spans.begin(run_id, graph_name, time.time_ns())
+        traced = (self._tracing,) if self._spans.traces(run_id) else ()
+        return (*traced, *self._open), trace_id or trace_id_of(run_id)
+
+    async def aclose(self) -> None:
+        """Let every outlet get rid of what it has, within a bound, and end what is open. `begin` opens them anew."""
+        spans, self._spans = self._spans, None
+        outlets = [*self._open, *([self._tracing] if self._tracing is not None else [])]
+        self._open, self._tracing = [], None
+        for outlet in outlets:
+            await anyio.to_thread.run_sync(outlet.close, CLOSE_SECONDS)
+        if spans is not None:
+            spans.close()

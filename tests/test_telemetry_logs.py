@@ -1,0 +1,220 @@
+"""Runs as log lines, and how a program of our own sets logging up."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
+
+import pytest
+import structlog
+
+from orchestrator.events import AttemptEnded, Decision, Record
+from orchestrator.telemetry import logs
+from orchestrator.telemetry.logs import LogSink, configure_logging
+from tests.recorded_runs import RECORDED, RUN, Recording, demoted, failed, rerouted, timeout
+
+
+class Lines:
+    """A logger that keeps its lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, dict[str, Any]]] = []
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """Keep a line."""
+        self.lines.append(("debug", event, fields))
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Keep a line."""
+        self.lines.append(("info", event, fields))
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Keep a line."""
+        self.lines.append(("warning", event, fields))
+
+    def error(self, event: str, **fields: Any) -> None:
+        """Keep a line."""
+        self.lines.append(("error", event, fields))
+
+
+def logged(records: list[Record], redact: Callable[[str], str] = str) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return the lines of one run."""
+    lines = Lines()
+    sink = LogSink(lines, redact=redact)
+    for record in records:
+        sink(RUN, record)
+    return lines.lines
+
+
+@pytest.fixture(autouse=True)
+def fresh_structlog() -> Iterator[None]:
+    """Leave structlog as it was found."""
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+def test_a_run_reads_as_plain_words() -> None:
+    """A run is a line per decision and per failed attempt, each with its level."""
+    assert [(level, words) for level, words, _ in logged(rerouted())] == [
+        ("info", "route planned"),
+        ("debug", "attempt started"),
+        ("debug", "attempt started"),
+        ("warning", "attempt failed"),
+        ("info", "node excluded"),
+        ("info", "reroute"),
+        ("debug", "attempt started"),
+        ("info", "run finished"),
+    ]
+
+
+def test_a_line_says_run_place_and_time() -> None:
+    """Every line has the run's id, the record's number and the run's own time."""
+    (failure,) = [fields for _, words, fields in logged(rerouted()) if words == "attempt failed"]
+    assert failure == {
+        "run": RUN,
+        "seq": 6,
+        "at": 0.9,
+        "node": "stripe",
+        "attempt": 1,
+        "error": "timeout",
+        "message": "no answer",
+        "transient": True,
+        "happened": "no",
+        "seconds": 0.4,
+        "usd": 0.125,
+    }
+
+
+def test_what_a_reroute_says() -> None:
+    """A reroute names what it answers, both routes as text, and weights in units."""
+    (reroute,) = [fields for _, words, fields in logged(rerouted()) if words == "reroute"]
+    assert reroute == {
+        "run": RUN,
+        "seq": 8,
+        "at": 0.9,
+        "answers": "stripe #1",
+        "trigger": "failed",
+        "node": "stripe",
+        "cause": "timeout",
+        "goal": "refunded",
+        "before": "stripe",
+        "after": "razorpay",
+        "weight_before": 1.5,
+        "weight_after": 2.0,
+        "verdict": "found",
+    }
+
+
+def test_only_a_failed_run_is_an_error() -> None:
+    """A demoted run ends with an info, a failed one with an error."""
+    assert logged(demoted())[-1][:2] == ("info", "run finished")
+    assert logged(failed())[-1][:2] == ("error", "run finished")
+    assert logged(failed())[-1][2]["undone"] == "stripe (failed)"
+
+
+def test_every_decision_has_a_line() -> None:
+    """No kind of decision is left out, and no fact but a failed attempt is logged."""
+    dispatch = logs._line.dispatch
+    assert [kind.__name__ for kind in get_args(Decision) if dispatch(kind) is dispatch(object)] == []
+    for record in RECORDED:
+        records = record()
+        expected = [
+            line
+            for line in records
+            if not line.is_fact or (isinstance(line.event, AttemptEnded) and line.event.outcome == "failed")
+        ]
+        assert [fields["seq"] for _, _, fields in logged(records)] == [line.seq for line in expected]
+
+
+@pytest.mark.parametrize("record", RECORDED, ids=lambda record: record.__name__)
+def test_lines_are_flat_and_redacted(record: Callable[[], list[Record]]) -> None:
+    """Fields are single texts and numbers, none is empty, and every text went through the redaction."""
+    for _, _, fields in logged(record(), redact=lambda _: "■"):
+        assert {type(value) for value in fields.values()} <= {str, int, float, bool}
+        assert {value for value in fields.values() if isinstance(value, str)} == {"■"}
+
+
+def test_a_failure_that_nobody_explained_is_logged() -> None:
+    """A failed attempt without a reason still has its line."""
+    run = Recording()
+    run.add(AttemptEnded("crm", 0, 1, "failed"))
+    assert [words for _, words, _ in logged(run.records)] == ["attempt failed"]
+
+
+def test_json_lines_are_json() -> None:
+    """With json each line is one object, with level, time in UTC and the fields; ASCII, so that any stream takes it."""
+    stream = io.StringIO()
+    configure_logging(stream, json=True)
+    sink = LogSink(structlog.get_logger())
+    for record in [*rerouted()[:2], *Recording().fail("crm", failure=timeout(message="ü\nü")).records]:
+        sink(RUN, record)
+    assert stream.getvalue().isascii()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["route planned", "attempt failed"]
+    assert lines[0]["level"] == "info"
+    assert lines[0]["timestamp"].endswith("Z")
+    assert lines[0]["weight"] == 2.5
+    assert lines[1]["message"] == "ü\nü"
+
+
+def test_text_lines_are_for_people() -> None:
+    """Without json a line is text, and without a terminal it has no colours."""
+    stream = io.StringIO()
+    configure_logging(stream, json=False)
+    LogSink(structlog.get_logger())(RUN, rerouted()[-1])
+    assert "run finished" in stream.getvalue()
+    assert "route='crm > razorpay'" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_a_terminal_gets_colours() -> None:
+    """Text on a terminal is coloured."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    configure_logging(stream, json=False)
+    LogSink(structlog.get_logger())(RUN, rerouted()[-1])
+    assert "\x1b[" in stream.getvalue()
+
+
+def test_the_least_level_holds() -> None:
+    """Attempts that start are logged when asked for, and not otherwise."""
+    for level, expected in ((logging.INFO, 0), (logging.DEBUG, 3)):
+        stream = io.StringIO()
+        configure_logging(stream, json=True, level=level)
+        sink = LogSink(structlog.get_logger())
+        for record in rerouted():
+            sink(RUN, record)
+        assert stream.getvalue().count("attempt started") == expected
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_no_line_of_the_program_tells_a_secret(as_json: bool) -> None:
+    """Everybody's lines are redacted: words, names, nested values, objects, bound context and tracebacks."""
+    secret = 'hunter"2\\'
+
+    class Client:
+        def __repr__(self) -> str:
+            return f"Client({secret})"
+
+    stream = io.StringIO()
+    configure_logging(stream, json=as_json, redact=lambda text: text.replace(secret, "***"))
+    structlog.contextvars.bind_contextvars(token=secret)
+    logger = structlog.get_logger()
+    words = f"using {secret}"
+    logger.info(words, header={secret: [secret, (secret,)]}, client=Client(), count=3)
+    try:
+        raise ConnectionError(secret)
+    except ConnectionError:
+        logger.exception("broken")
+    told = stream.getvalue()
+    assert "hunter" not in told
+    assert told.count("***") >= 8
+    assert "ConnectionError: ***" in told

@@ -1,0 +1,44 @@
+"""The vocabulary of traces is frozen: dashboards and saved searches are built on it."""
+
+from __future__ import annotations
+
+from orchestrator.telemetry import names
+
+SPANS = """
+    approve check escalate execute_tool gate guard invoke_agent invoke_workflow last_chance plan_route reroute
+    run_started settle undo verify
+"""
+ATTRIBUTES = """
+    error.type
+    gen_ai.agent.name gen_ai.operation.name gen_ai.tool.name gen_ai.workflow.name
+    orchestrator.algorithm orchestrator.answers
+    orchestrator.attempt orchestrator.attempt.answer orchestrator.attempt.outcome orchestrator.attempt.part
+    orchestrator.attempt.settled orchestrator.attempt.transient
+    orchestrator.attempts orchestrator.blocked orchestrator.cause orchestrator.cost.usd
+    orchestrator.decision orchestrator.decision.by orchestrator.decision.id
+    orchestrator.demotions orchestrator.effect orchestrator.escalations
+    orchestrator.goal orchestrator.goal.after orchestrator.goal.reached orchestrator.goal.requested
+    orchestrator.idempotency_key orchestrator.inputs orchestrator.last_chances
+    orchestrator.node orchestrator.node.kind orchestrator.nodes orchestrator.ok orchestrator.outputs
+    orchestrator.reason orchestrator.records.lost orchestrator.reroutes orchestrator.retries orchestrator.retry.wait_ms
+    orchestrator.route orchestrator.route.after orchestrator.route.before orchestrator.route.bound
+    orchestrator.route.calls orchestrator.route.cost_usd orchestrator.route.latency_ms orchestrator.route.verdict
+    orchestrator.route.weight orchestrator.route.weight.after orchestrator.route.weight.before
+    orchestrator.run.id orchestrator.run.outcome
+    orchestrator.tokens orchestrator.trigger orchestrator.undone
+"""
+SPAN_EVENTS = """
+    orchestrator.cancel_requested orchestrator.goal.demoted orchestrator.late_result orchestrator.node.excluded
+    orchestrator.warning
+"""
+
+
+def test_the_names_are_frozen() -> None:
+    """A name that users search by neither changes nor goes, and a new one is written down here."""
+    table = {constant: getattr(names, constant) for constant in names.__all__}
+    spans = {name for name in table.values() if "." not in name}
+    events = {name for constant, name in table.items() if constant.startswith("EVENT_")}
+    assert spans == set(SPANS.split())
+    assert events == set(SPAN_EVENTS.split())
+    assert set(table.values()) - spans - events == set(ATTRIBUTES.split())
+    assert len(set(table.values())) == len(table)
