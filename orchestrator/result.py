@@ -211,7 +211,7 @@ class _Folding:
         elif isinstance(event, AttemptEnded):
             self._ended(event)
         elif isinstance(event, Settled):
-            self.attempts[event.node, event.attempt]["settled"] = "done" if event.done else "not done"
+            self._settled(event)
         elif isinstance(event, QuestionAsked):
             self.questions.append(Question(event.question, event.kind, event.node, event.reason))
         elif isinstance(event, RunFinished):
@@ -225,6 +225,14 @@ class _Folding:
         self.demotions += isinstance(event, Escalated) and event.decision == "demote"
         for key in event.answers:
             self.attempts[key]["answer"] = f"{decision}-{event.n}"
+
+    def _settled(self, event: Settled) -> None:
+        attempt = self.attempts[event.node, event.attempt]
+        attempt["settled"] = "done" if event.done else "not done"
+        if not event.done:
+            # Until it was known, the attempt had to be taken as paid for.
+            self.usd -= attempt["usd"]
+            attempt["usd"] = 0.0
 
     def _ended(self, event: AttemptEnded) -> None:
         key = (event.node, event.attempt)

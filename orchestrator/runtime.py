@@ -350,6 +350,7 @@ class Orchestrator:
                 self.graph,
                 resolve_reference=self._resolved.references.find,
                 functions=self._functions,
+                redact=self._redactor.redact,
                 places=self._places,
             )
         return self._bindings

@@ -1,4 +1,4 @@
-"""Runs for tests written by hand: graphs in a few words, runs simulated under faults, and a machine fed fact by fact."""
+"""Runs for tests written by hand: graphs in a few words, simulated runs, and a machine that is fed fact by fact."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Kind = TypeVar("Kind", bound=Event)
 
 
 def node(name: str, needs: str = "", provides: str | None = None, **more: Any) -> Node:
-    """Return a node that costs one unit and only reads, unless said otherwise; ``score?5`` is optional at that price."""
+    """Return a node that costs one unit and only reads, unless said otherwise; ``score?5`` is optional at 5 units."""
     wants = []
     for word in needs.split():
         value, _, price = word.partition("?")

@@ -22,6 +22,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
+from orchestrator import Orchestrator
 from orchestrator.cli.app import app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -243,12 +244,14 @@ def command_line(*arguments: str) -> Result:
 
 @pytest.mark.usefixtures("shop")
 def test_the_graph_is_valid() -> None:
-    """`validate --strict` finds nothing: every function fits, every effect is declared."""
+    """`validate --strict` finds nothing: functions fit, effects are declared; and the asked goal is checked."""
     found = command_line("validate", "--strict", "--json")
     assert found.exit_code == 0, found.output
     (document,) = json.loads(found.stdout)["files"]
     assert document["valid"]
     assert document["findings"] == []
+    asked, lower = Orchestrator.from_yaml(EXAMPLE / "refund.yaml").graph.goals
+    assert (asked.check, lower.check) == (True, False)
 
 
 @pytest.mark.usefixtures("shop")
@@ -460,7 +463,7 @@ def test_a_booking_can_be_taken_back(cardpay: httpx.Client) -> None:
     [
         ("/refunds", "{}", {}, 400),
         ("/refunds", "no json", {"Idempotency-Key": "k"}, 400),
-        ("/refunds", "3", {"Idempotency-Key": "k"}, 400),
+        ("/refunds", "[]", {"Idempotency-Key": "k"}, 400),
         ("/messages", "{}", {"Idempotency-Key": "k"}, 404),
     ],
 )

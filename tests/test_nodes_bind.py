@@ -124,7 +124,7 @@ async def test_an_http_node_and_its_closer() -> None:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.handle_request)
+        thread = threading.Thread(target=server.handle_request, daemon=True)
         thread.start()
         bindings = bound({"http": f"http://127.0.0.1:{server.server_port}/{{order}}", "effect": "read"}, {})
         assert await call(bindings) == Reply({"it": "/7"})
@@ -200,6 +200,12 @@ async def test_the_output_contract(output: Any, result: Any, value: int) -> None
 
 
 # ---------------------------------------------------------------------------------------------------------- other calls
+
+
+def test_what_is_not_declared_is_not_there() -> None:
+    """A node without a guard, gate, undo or verify has none to call."""
+    binding = bound({"python": "shop:tool"}, {"shop:tool": int}).nodes["it"]
+    assert (binding.guard, binding.gate, binding.undo, binding.verify) == (None, None, None, None)
 
 
 @pytest.mark.parametrize(("answer", "expected"), [(True, True), (False, False), (None, False), ([1], True)])

@@ -70,6 +70,11 @@ async def test_a_class_is_a_function(threads: Threads) -> None:
     assert made.x == 2
 
 
+async def test_a_class_of_async_objects_is_made_like_any_other(threads: Threads) -> None:
+    """That the objects of a class are called asynchronously says nothing of the class itself."""
+    assert isinstance(await invoke(Adder, threads), Adder)
+
+
 async def test_where_functions_run(threads: Threads) -> None:
     """Sync functions leave the event loop's thread, async ones stay; both see the caller's context variables."""
 
@@ -143,6 +148,26 @@ async def test_a_crash_is_a_failed_attempt(threads: Threads, crash: BaseExceptio
     with pytest.raises(ToolCrashed, match=type(crash).__name__) as caught:
         await invoke(function, threads)
     assert caught.value.__cause__ is crash
+
+
+async def test_a_crash_says_what_it_was(threads: Threads) -> None:
+    """The error names what was raised, with its text where there is one."""
+    with pytest.raises(ToolCrashed, match=r"^SystemExit: no disk$"):
+        await invoke(lambda: sys.exit("no disk"), threads)
+    with pytest.raises(ToolCrashed, match=r"^KeyboardInterrupt$"):
+        await invoke(lambda: (_ for _ in ()).throw(KeyboardInterrupt()), threads)
+
+
+async def test_a_crash_while_being_cancelled_is_a_crash(threads: Threads) -> None:
+    """A tool that is told to stop and ends the program instead has crashed."""
+
+    async def tool() -> None:
+        scope.cancel()
+        sys.exit(1)
+
+    with anyio.CancelScope() as scope:
+        with pytest.raises(ToolCrashed, match="SystemExit"):
+            await invoke(tool, threads)
 
 
 async def test_a_cancelled_child_of_a_tool_is_a_crash(threads: Threads) -> None:
@@ -355,6 +380,11 @@ async def test_a_need_is_never_overwritten(threads: Threads) -> None:
     assert await call(keyed, threads, idempotency_key="mine") == "mine"
     with pytest.raises(TypeError, match="idempotency_key"):
         await call(keyed, threads)
+
+
+async def test_a_builtin_without_a_signature(threads: Threads) -> None:
+    """A builtin whose parameters cannot be read is called with the inputs alone."""
+    assert await call(dict, threads, a=1) == {"a": 1}
 
 
 async def test_annotations_that_cannot_be_read(threads: Threads) -> None:

@@ -8,14 +8,24 @@ import pytest
 
 from orchestrator.events import Escalated, RoutePlanned
 from orchestrator.result import RunResult
-from tests.published import CUSTOMER_SUPPORT, GRAPHS, SCENARIOS, TRAVEL, PublishedGraph, Scenario, failure_sets, run, walked
+from tests.published import (
+    CUSTOMER_SUPPORT,
+    GRAPHS,
+    SCENARIOS,
+    TRAVEL,
+    PublishedGraph,
+    Scenario,
+    failure_sets,
+    run,
+    walked,
+)
 from tests.running import graph, node, of, simulated, started
 
 by_id = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.id)
 by_graph = pytest.mark.parametrize("published", GRAPHS.values(), ids=GRAPHS.keys())
 
 
-# ------------------------------------------------------------------------------------------------------- the scenarios
+# -------------------------------------------------------------------------------------------------------- the scenarios
 
 
 @by_id
@@ -130,7 +140,7 @@ def test_with_a_lower_goal_every_failure_set_ends_in_a_reached_goal(published: P
         assert [event.decision for event in of(result, Escalated)] == ["demote"] * result.demotions
 
 
-# ------------------------------------------------------------------------------------------------------------- the tie
+# -------------------------------------------------------------------------------------------------------------- the tie
 
 
 @pytest.mark.parametrize("backwards", [False, True], ids=["as published", "backwards"])
@@ -151,7 +161,7 @@ def test_the_order_of_a_file_changes_no_published_run(published: PublishedGraph)
         assert walked(run(reversed_graph, down, known=True)) == walked(result), down
 
 
-# ------------------------------------------------------------------------------------------- the paper's own scenarios
+# -------------------------------------------------------------------------------------------- the paper's own scenarios
 
 PAPER = graph(
     node("CRM"),
@@ -174,7 +184,8 @@ def test_the_papers_worked_example_weighs_what_it_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("down", "calls", "reroutes"), [("", 3, 0), ("Stripe: {raise: permanent}", 4, 1), ("Email: {raise: permanent}", 4, 1)]
+    ("down", "calls", "reroutes"),
+    [("", 3, 0), ("Stripe: {raise: permanent}", 4, 1), ("Email: {raise: permanent}", 4, 1)],
 )
 def test_the_papers_scenarios_take_as_many_tool_calls(down: str, calls: int, reroutes: int) -> None:
     """S1, S2 and S5: three calls when all is well, one more for each tool found down, and no model call."""

@@ -174,7 +174,9 @@ def check_route(graph: Graph, goal: Goal, run: Run) -> None:
     """Check that what is left of the run's route can be run from where it stands."""
     state, route = run.state, run.state.route
     assert route is not None
-    standing = {p for providers in state.held.values() for p in providers} | set(state.flights) | set(state.unresolved)
+    standing = {p for providers in state.held.values() for p in providers} | set(state.unresolved)
+    # What was in flight when the route was planned is none of its nodes, also while it waits for its retry.
+    standing |= set(state.flights) | set(state.backoff)
     for consumer, sources in [*route.sources.items(), (goal.name, route.goal_sources)]:
         needs = goal.needs if consumer == goal.name else graph.by_name[consumer].needs
         if consumer in state.finished:

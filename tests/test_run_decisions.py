@@ -11,7 +11,7 @@ from orchestrator.graph import Edge, Goal, Graph
 from orchestrator.run import Call, Start
 from tests.running import ByHand, attempts, graph, node, of, simulated, started
 
-# --------------------------------------------------------------------------------------------------- guards, optionals
+# ---------------------------------------------------------------------------------------------------- guards, optionals
 
 
 def guarded() -> Graph:
@@ -80,7 +80,9 @@ def test_a_need_that_is_done_without_is_given_null() -> None:
     """The consumer is called with no provider for that parameter, and the value is not held for anybody else."""
     run = ByHand(graph(node("score"), node("decide", "score?5"), goals="g: decide"))
     run.fail("score")
-    assert [command.inputs for command in run.issued(Start) if command.node == "decide"] == [(("score", "score", None),)]
+    assert [command.inputs for command in run.issued(Start) if command.node == "decide"] == [
+        (("score", "score", None),)
+    ]
     run.succeed("decide")
     assert run.outcome == "met"
     assert "score" not in run.machine.state.held
@@ -93,7 +95,7 @@ def test_two_of_three_are_had_by_prices_alone() -> None:
     assert (result.outcome, set(result.route)) == ("met", {"v1", "v3", "vote"})
 
 
-# ---------------------------------------------------------------------------------------------------------------- checks
+# --------------------------------------------------------------------------------------------------------------- checks
 
 
 def checked(*more: Goal) -> Graph:
@@ -156,7 +158,11 @@ def test_a_withdrawn_value_still_serves_other_nodes() -> None:
     run.answer("check", "g", False, "rough")
     run.succeed("polish", "print")
     run.answer("check", "g", True)
-    assert (run.outcome, run.result().route, run.result().values) == ("met", ("draft", "polish", "print"), {"text": None})
+    assert (run.outcome, run.result().route, run.result().values) == (
+        "met",
+        ("draft", "polish", "print"),
+        {"text": None},
+    )
 
 
 def test_a_check_that_fails_with_nobody_else_to_ask_fails_the_run() -> None:
@@ -167,7 +173,7 @@ def test_a_check_that_fails_with_nobody_else_to_ask_fails_the_run() -> None:
     assert (run.outcome, run.result().goal, run.result().values) == ("failed", None, {})
 
 
-# ------------------------------------------------------------------------------------------------------------ escalation
+# ----------------------------------------------------------------------------------------------------------- escalation
 
 
 def ladder() -> Graph:
@@ -183,7 +189,7 @@ def test_a_run_is_demoted_down_the_list_one_goal_at_a_time() -> None:
     result = simulated(ladder(), "b: {raise: permanent}, c: {raise: permanent}")
     assert (result.outcome, result.goal) == ("demoted", "one")
     assert sorted(started(result)) == ["a", "b", "c"]
-    assert [event.trigger for event in of(result, RoutePlanned)][0] == "start"
+    assert of(result, RoutePlanned)[0].trigger == "start"
 
 
 def test_a_demotion_skips_a_goal_that_cannot_be_reached_either() -> None:
@@ -231,7 +237,9 @@ def test_no_control_decision_asks_a_model() -> None:
 
 def test_a_failure_during_a_demoted_run_demotes_further() -> None:
     """The lower goal has its own recovery: when its provider fails as well, the next goal is taken."""
-    result = simulated(graph(node("a"), node("b"), node("c"), goals="x: a; y: b; z: c"), "a: {raise: permanent}, b: {raise: permanent}")
+    result = simulated(
+        graph(node("a"), node("b"), node("c"), goals="x: a; y: b; z: c"), "a: {raise: permanent}, b: {raise: permanent}"
+    )
     assert (result.outcome, result.goal, result.demotions) == ("demoted", "z", 2)
     assert [a.answer for a in result.attempts] == ["escalation-1", "escalation-2", None]
 
@@ -245,7 +253,11 @@ def test_failures_after_the_end_was_decided_are_answered_too() -> None:
     run.fail("b", "a", "c", transient=False)
     result = run.result()
     assert run.outcome == "failed"
-    assert [(a.node, a.answer) for a in result.attempts] == [("a", "absorb-1"), ("b", "escalation-1"), ("c", "absorb-2")]
+    assert [(a.node, a.answer) for a in result.attempts] == [
+        ("a", "absorb-1"),
+        ("b", "escalation-1"),
+        ("c", "absorb-2"),
+    ]
 
 
 def test_a_second_end_of_the_same_attempt_is_ignored() -> None:
@@ -261,6 +273,15 @@ def test_a_second_end_of_the_same_attempt_is_ignored() -> None:
     assert {**after["state"], "seq": 0} == {**before["state"], "seq": 0}
     run.succeed("b")
     assert run.outcome == "met"
+
+
+def test_the_end_of_an_earlier_attempt_does_not_end_a_later_one() -> None:
+    """While the second attempt is in flight, a fact about the first is ignored."""
+    run = ByHand(graph(node("a"), goals="g: a"))
+    run.fail("a", transient=True)
+    run.wake(run.wakes[0])
+    assert run.feed(AttemptEnded("a", 0, 1, "succeeded")).commands == ()
+    assert (run.in_flight, run.outcome) == (["a"], None)
 
 
 def test_facts_after_the_end_change_nothing() -> None:

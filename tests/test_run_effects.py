@@ -67,7 +67,7 @@ def test_an_effect_waits_for_the_retry_of_a_read() -> None:
     assert run.in_flight == ["pay"]
 
 
-# -------------------------------------------------------------------------------------------------------------- replaced
+# ------------------------------------------------------------------------------------------------------------- replaced
 
 
 def paid() -> Graph:
@@ -92,7 +92,11 @@ def test_an_abandoned_effect_is_undone_before_its_replacement_starts() -> None:
     assert run.in_flight == ["razorpay"]
     run.succeed("razorpay", "thorough")
     result = run.result()
-    assert (run.outcome, result.route, result.undone) == ("met", ("razorpay", "thorough"), (Undone("stripe", "undone"),))
+    assert (run.outcome, result.route, result.undone) == (
+        "met",
+        ("razorpay", "thorough"),
+        (Undone("stripe", "undone"),),
+    )
 
 
 def test_the_price_of_an_undo_is_part_of_the_new_route() -> None:
@@ -164,7 +168,7 @@ def test_a_result_that_breaks_its_contract_leaves_an_effect_to_undo() -> None:
     assert run.in_flight == ["razorpay"]
 
 
-# ---------------------------------------------------------------------------------------------------------- at the end
+# ----------------------------------------------------------------------------------------------------------- at the end
 
 
 def test_effects_off_the_standing_route_are_undone_after_a_demotion() -> None:
@@ -217,9 +221,10 @@ def test_a_cancellation_that_nobody_asked_for_repeats_nothing(declared: Any) -> 
     run = ByHand(graph(node("pay", effect=declared), goals="g: pay"))
     run.end("pay", "cancelled")
     assert started(run) == ["pay"]
+    assert run.outcome == ("waiting" if declared else "failed")
 
 
-# ---------------------------------------------------------------------------------------------------------- the property
+# --------------------------------------------------------------------------------------------------------- the property
 
 
 @st.composite

@@ -22,7 +22,7 @@ def priced() -> Graph:
     )
 
 
-# --------------------------------------------------------------------------------------------------- before it starts
+# ----------------------------------------------------------------------------------------------------- before it starts
 
 
 @pytest.mark.parametrize(("limit", "figure"), [("usd", 0.3), ("seconds", "3s")])
@@ -68,11 +68,11 @@ def test_a_limit_that_is_exactly_used_up_is_kept(limit: str, figure: Any) -> Non
     assert result.usd == pytest.approx(0.6)
 
 
-# ------------------------------------------------------------------------------------------------------------- on the way
+# ----------------------------------------------------------------------------------------------------------- on the way
 
 
 def test_what_a_call_really_cost_is_taken_off_the_limit() -> None:
-    """A call that was dearer than declared leaves no money for the asked goal: the run demotes, knowing its spending."""
+    """A call that was dearer than declared leaves no money for the asked goal, and the run demotes."""
     run = ByHand(priced(), {"limits": {"usd": 0.62}})
     run.succeed("base", usd=0.15)
     assert run.in_flight == ["photo"]
@@ -105,7 +105,12 @@ def test_after_the_last_reroute_the_run_demotes() -> None:
     faults = "n1: {raise: permanent}, n2: {raise: permanent}"
     assert simulated(wide, faults).route == ("n3",)
     result = simulated(wide, faults, {"limits": {"reroutes": 1}})
-    assert (result.outcome, result.goal, result.reroutes, started(result)) == ("demoted", "less", 1, ["n1", "n2", "spare"])
+    assert (result.outcome, result.goal, result.reroutes, started(result)) == (
+        "demoted",
+        "less",
+        1,
+        ["n1", "n2", "spare"],
+    )
     assert of(result, Escalated)[0].reason == "limit:reroutes"
     result = simulated(graph(*wide.nodes, goals="g: v"), faults, {"limits": {"reroutes": 0}})
     assert (result.outcome, result.reason) == ("failed", "limit:reroutes")
@@ -173,7 +178,7 @@ def test_a_route_that_is_proved_over_the_limit_is_not_begun() -> None:
     assert (result.outcome, result.usd, started(result)) == ("demoted", 0.0, ["spare"])
 
 
-# ----------------------------------------------------------------------------------------------------------- cancellation
+# --------------------------------------------------------------------------------------------------------- cancellation
 
 
 def travelling(**more: Any) -> Graph:

@@ -64,6 +64,7 @@ def story(run: ByHand, step: Any = lambda: None) -> None:
         lambda: run.answer("gate", "stripe", True),
         lambda: run.fail("stripe", type="timeout", transient=True, happened="unknown"),
         lambda: run.answer("verify", "stripe", None),
+        lambda: run.wake(run.wakes[-1]),
         lambda: run.answer("verify", "stripe", True),
         lambda: run.fail("brief", transient=True),
         lambda: run.wake(run.wakes[-1]),
@@ -131,7 +132,9 @@ def test_what_is_outstanding_is_asked_again_under_the_same_id() -> None:
     assert run.machine.outstanding() == ()
 
 
-@pytest.mark.parametrize("data", [{}, {"first": {}}, {"first": None, "state": None}, {"first": {"run_id": 1}, "state": {}}])
+@pytest.mark.parametrize(
+    "data", [{}, {"first": {}}, {"first": None, "state": None}, {"first": {"run_id": 1}, "state": {}}]
+)
 def test_what_is_no_snapshot_is_refused(data: dict[str, Any]) -> None:
     """Restoring from something else is a clear error."""
     with pytest.raises(RecordError):
@@ -154,7 +157,8 @@ for record in (*run.log, *simulated(eventful(), HARD).records):
     print(record_to_dict(record))
 """
 
-HARD = "order: [raise, ok], rate: down, cached_rate: [hang, ok], image: {raise: permanent}, stripe: unknown, brief: down, thorough: down"
+HARD = """order: [raise, ok], rate: down, cached_rate: [hang, ok], image: {raise: permanent}, stripe: unknown,
+brief: down, thorough: down"""
 
 
 def test_the_log_is_the_same_under_any_hash_seed() -> None:
@@ -284,7 +288,9 @@ def test_an_attempt_tells_its_error_its_time_and_its_price() -> None:
 
 def test_undone_names_the_node_and_whether_it_worked() -> None:
     """An effect that was undone and one whose undo failed can be told apart."""
-    run = ByHand(graph(node("a", effect="once", undo=True), node("b", "a"), goals="g: b"), {"effects": {"undo_attempts": 1}})
+    run = ByHand(
+        graph(node("a", effect="once", undo=True), node("b", "a"), goals="g: b"), {"effects": {"undo_attempts": 1}}
+    )
     run.succeed("a")
     run.fail("b")
     run.answer("undo", "a", False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_the_wait_is_jittered_below_a_ceiling_that_doubles_up_to_a_limit() -> No
     for seed in range(40):
         result = simulated(patient, "near: [raise, raise, raise, raise, ok]", seed=seed)
         starts = [began(result, "near", number) for number in range(1, 6)]
-        waits = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+        waits = [later - earlier for earlier, later in pairwise(starts)]
         assert all(0.0 <= wait < ceiling for wait, ceiling in zip(waits, ceilings, strict=True))
         longest = [max(pair) for pair in zip(longest, waits, strict=True)]
     assert all(reached > 0.8 * ceiling for reached, ceiling in zip(longest, ceilings, strict=True))
@@ -89,7 +90,10 @@ def test_only_what_is_safe_to_repeat_is_repeated(effect: str | None, calls: int)
 def test_an_unmarked_node_is_warned_about_once() -> None:
     """The first failure of an unmarked node says what to declare, once per node; declared ones cause no warning."""
     unmarked = graph(
-        node("a", effect=None), node("b", provides="a", effect=None, units=2.0), node("c", "", "a", units=9.0), goals="g: a"
+        node("a", effect=None),
+        node("b", provides="a", effect=None, units=2.0),
+        node("c", "", "a", units=9.0),
+        goals="g: a",
     )
     result = simulated(unmarked, "a: down, b: down")
     warned = [event for event in of(result, Warned) if event.node is not None]
@@ -128,7 +132,9 @@ def test_a_reroute_goes_on_from_the_work_already_done() -> None:
 
 def test_independent_branches_start_together() -> None:
     """All nodes whose needs are met are in flight at once, and the run takes as long as its longest branch."""
-    wide = graph(*(node(f"n{i}", seconds=float(i)) for i in range(1, 6)), node("join", "n1 n2 n3 n4 n5"), goals="g: join")
+    wide = graph(
+        *(node(f"n{i}", seconds=float(i)) for i in range(1, 6)), node("join", "n1 n2 n3 n4 n5"), goals="g: join"
+    )
     run = ByHand(wide)
     assert run.in_flight == ["n1", "n2", "n3", "n4", "n5"]
     result = simulated(wide)
@@ -189,7 +195,7 @@ def test_an_idempotent_node_in_flight_that_a_reroute_drops_is_absorbed() -> None
     run.fail("b")
     assert run.cancelled == []
     run.succeed("c")
-    assert run.outcome is None
+    assert not run.machine.finished
     run.succeed("a")
     assert (run.outcome, run.result().route) == ("met", ("c",))
 
@@ -206,7 +212,7 @@ def test_a_node_that_fell_to_a_cancelled_read_is_still_free_to_be_called() -> No
 
 
 def test_a_retry_of_a_node_that_was_in_flight_at_a_reroute_is_made() -> None:
-    """A node in flight is no part of the new route's own nodes; when it then fails once, it is repeated all the same."""
+    """A node in flight is no part of the new route's own nodes; when it fails then, it is repeated all the same."""
     run = ByHand(graph(node("a"), node("b"), node("b2", "", "b", units=3.0), node("join", "a b"), goals="g: join"))
     run.fail("b")
     run.fail("a", transient=True)
@@ -237,7 +243,7 @@ def test_a_view_that_changes_nothing_for_the_route_changes_nothing() -> None:
 
 
 def test_a_view_that_changes_nothing_is_no_reroute_while_a_retry_waits() -> None:
-    """A node that waits for its second attempt is part of what is left, also if it was in flight at the last reroute."""
+    """A node that waits for its second attempt is part of what is left, also if it was in flight at a reroute."""
     run = ByHand(graph(node("a"), node("b"), node("b2", "", "b", units=3.0), node("j", "a b"), goals="g: j"))
     run.fail("b")
     run.fail("a", transient=True)
@@ -249,7 +255,7 @@ def test_a_view_that_changes_nothing_is_no_reroute_while_a_retry_waits() -> None
 
 
 def test_the_last_chance_comes_before_a_demotion() -> None:
-    """When no route is left, what failed for transient reasons gets one attempt more, and the asked goal may still do."""
+    """When no route is left, what failed for transient reasons gets one attempt more, and the asked goal may be met."""
     lower = graph(node("a"), node("spare"), goals="g: a; less: spare")
     result = simulated(lower, "a: [down, down, ok]")
     assert (result.outcome, result.last_chances, result.escalations) == ("met", 1, 0)
@@ -263,6 +269,16 @@ def test_the_last_chance_is_taken_once_per_run() -> None:
     assert (result.outcome, result.goal, result.last_chances) == ("demoted", "less", 1)
     assert started(result) == ["a", "a", "a", "spare"]
     assert [a.answer for a in attempts(result, "a")] == ["retry-1", "last-chance-1", "escalation-1"]
+
+
+def test_the_last_chance_is_over_for_nodes_that_fail_after_it() -> None:
+    """Once taken for one node, it is not taken again for another that fails for good later on."""
+    run = ByHand(graph(node("a", attempts=1), node("b", "a", attempts=1), node("spare"), goals="g: b; less: spare"))
+    run.fail("a", transient=True)
+    run.succeed("a")
+    run.fail("b", transient=True)
+    assert len(of(run, LastChance)) == 1
+    assert run.in_flight == ["spare"]
 
 
 def test_the_last_chance_lifts_every_node_that_deserves_it_at_once() -> None:

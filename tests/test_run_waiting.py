@@ -45,7 +45,12 @@ def test_a_verify_that_finds_the_effect_takes_its_value() -> None:
     result = run.result()
     assert (run.outcome, result.route, result.reroutes) == ("met", ("order", "stripe", "letter"), 0)
     [attempt] = attempts(result, "stripe")
-    assert (attempt.outcome, attempt.error, attempt.settled, attempt.answer) == ("unknown", "timeout", "done", "absorb-1")
+    assert (attempt.outcome, attempt.error, attempt.settled, attempt.answer) == (
+        "unknown",
+        "timeout",
+        "done",
+        "absorb-1",
+    )
 
 
 def test_a_verify_that_finds_nothing_lets_another_provider_start() -> None:
@@ -76,6 +81,8 @@ def test_a_verify_that_still_does_not_know_is_asked_again_and_then_left_to_a_per
     run.succeed("order")
     lost(run, "stripe")
     run.answer("verify", "stripe", None, "the bank does not answer")
+    assert (run.calls, run.outcome) == ([], None)
+    run.wake(run.wakes[-1])
     assert run.calls == [("verify", "stripe")]
     run.answer("verify", "stripe", None, "the bank does not answer")
     assert (run.outcome, started(run)) == ("waiting", ["order", "stripe"])
@@ -133,7 +140,7 @@ def test_an_effect_that_turns_out_done_off_the_route_is_undone_at_the_end() -> N
 
 
 def test_other_effects_wait_while_an_outcome_is_open() -> None:
-    """The next effect starts once the late result has come, and not before; what followed from the first one is done."""
+    """The next effect starts once the late result has come, and not before; what followed the first is done."""
     effects = [node(name, effect="once", units=float(i)) for i, name in enumerate(["pay", "ship", "thank"], 1)]
     run = ByHand(graph(*effects, node("letter", "pay"), goals="g: pay ship thank letter"))
     run.succeed("pay", "letter")
@@ -159,7 +166,7 @@ def test_a_late_result_settles_an_open_attempt() -> None:
     lost(run, "stripe")
     assert run.outcome == "waiting"
     run.late("stripe")
-    assert (run.outcome, run.in_flight) == (None, ["letter"])
+    assert (run.machine.finished, run.in_flight) == (False, ["letter"])
     run.succeed("letter")
     [attempt] = attempts(run.result(), "stripe")
     assert (run.outcome, attempt.settled, run.result().questions) == ("met", "done", ())
@@ -203,7 +210,7 @@ def test_a_late_result_of_anything_else_changes_nothing() -> None:
     run = ByHand(graph(node("a"), node("b", "", "a", units=2.0), goals="g: a"))
     run.fail("a", type="timeout", happened="unknown")
     assert run.late("a").commands == ()
-    assert run.outcome is None
+    assert not run.machine.finished
     run.succeed("b")
     assert (run.outcome, run.result().route) == ("met", ("b",))
 
@@ -276,9 +283,11 @@ def test_a_guard_comes_before_the_gate() -> None:
 def test_a_question_that_a_reroute_makes_needless_is_not_asked() -> None:
     """When the route turns away from the gated node, nobody is asked about it."""
     run = ByHand(
-        graph(node("a"), node("pay", gate="always"), node("j", "a pay", "v"), node("k", "", "v", units=9.0), goals="g: v")
+        graph(
+            node("a"), node("pay", gate="always"), node("j", "a pay", "v"), node("k", "", "v", units=9.0), goals="g: v"
+        )
     )
-    assert run.outcome is None
+    assert not run.machine.finished
     run.fail("a")
     run.succeed("k")
     assert (run.outcome, of(run, QuestionAsked)) == ("met", [])

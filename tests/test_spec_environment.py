@@ -143,7 +143,7 @@ def test_all_unset_variables_are_found_at_once() -> None:
     assert found == [
         ("E010", 3, 25),
         ("E010", 3, 47),
-        ("E010", 5, 18),
+        ("E010", 5, 19),
         ("E010", 5, 61),
         ("E020", 5, 73),
         ("E010", 5, 101),

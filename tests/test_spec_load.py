@@ -127,7 +127,7 @@ goals: [{name: ziel_ñ, values: [größe]}]
 edges: [{from: 搜, to: ziel_ñ}]
 """
     (problem,) = problems(text)
-    assert (problem.message, problem.line, problem.column) == ("no node is called '搜'", 5, 15)
+    assert (problem.message, problem.line, problem.column) == ("no node is called '搜'", 5, 16)
     assert problem.help == "did you mean '搜索'?"
 
 
@@ -147,7 +147,7 @@ def test_what_is_no_name(name: str) -> None:
     [
         ("version: 2\n", "the file is written for version 2 of the format; this program reads 1"),
         ("version: 0\n", "the version must be the number 1, not 0"),
-        ("version: true\n", "the version must be the number 1, not True"),
+        ("version: true\n", "the version must be the number 1, not true"),
         ("version: 1.0\n", "the version must be the number 1, not 1.0"),
         ('version: "1"\n', "the version must be the number 1, not '1'"),
         ("", "the file does not say which version of the format it is in"),
@@ -238,7 +238,7 @@ def test_a_graph_without_goals() -> None:
 def test_places_of_a_loaded_graph() -> None:
     """Where a part of the graph stands can be asked afterwards, for problems that are found later."""
     loaded = load_text(MINIMAL, file="graph.yaml", environ={})
-    assert str(loaded.places.find(("tools", "web", "provides"))) == "graph.yaml:2:40"
+    assert str(loaded.places.find(("tools", "web", "provides"))) == "graph.yaml:2:41"
     assert str(loaded.places.find(("goals", 0, "name"))) == "graph.yaml:3:16"
 
 
@@ -283,9 +283,12 @@ def test_included_files_are_merged(tmp_path: Path) -> None:
     """Maps are joined by name and lists in order, the root file's entries first; included files may include."""
     root = files(
         tmp_path,
-        graph=f"version: 1\ninclude: [sub/more.yaml, 'extra/*.yaml']\n{TOOL}edges: [{{from: web, to: found, cost: 1}}]\n{GOAL}",
-        sub__more="include: ../last.yaml\nagents: {b: {model: m}}\nmodels: {m: {model: x}}\ngoals: [{name: told, values: b}]\n",
-        last="tools: {last: {declared: true}}\nedges: [{from: last, to: end, cost: 2}]\ngoals: [{name: end, values: last}]\n",
+        graph="version: 1\ninclude: [sub/more.yaml, 'extra/*.yaml']\n"
+        f"{TOOL}edges: [{{from: web, to: found, cost: 1}}]\n{GOAL}",
+        sub__more="include: ../last.yaml\nagents: {b: {model: m}}\nmodels: {m: {model: x}}\n"
+        "goals: [{name: told, values: b}]\n",
+        last="tools: {last: {declared: true}}\nedges: [{from: last, to: end, cost: 2}]\n"
+        "goals: [{name: end, values: last}]\n",
         extra__a="tools: {a: {declared: true}}\nintents: {i: [x]}\n",
         extra__b="version: 1\nname: other\ntools: {b2: {declared: true}}\ndomains: {d: [web, a]}\n",
     )
@@ -296,8 +299,8 @@ def test_included_files_are_merged(tmp_path: Path) -> None:
     assert [goal.name for goal in spec.goals] == ["found", "told", "end"]
     assert [edge.source for edge in spec.edges] == ["web", "last"]
     assert (spec.name, spec.include, spec.intents) == (None, (), {"i": ("x",)})
-    assert str(loaded.places.find(("goals", 2, "values"))) == f"{tmp_path}/last.yaml:3:28"
-    assert str(loaded.places.find(("domains", "d", 1))) == f"{tmp_path}/extra/b.yaml:4:19"
+    assert str(loaded.places.find(("goals", 2, "values"))) == f"{tmp_path}/last.yaml:3:29"
+    assert str(loaded.places.find(("domains", "d", 1))) == f"{tmp_path}/extra/b.yaml:4:20"
     assert loaded.source.count("---\n# ") == 4
     assert f"---\n# {tmp_path}/sub/more.yaml\ninclude: ../last.yaml" in loaded.source
 
@@ -322,7 +325,8 @@ def test_problems_of_all_files_at_once(tmp_path: Path) -> None:
     """Problems of included files come after those of the root file, each file's by line; lists keep their places."""
     root = files(
         tmp_path,
-        graph=f"version: 1\ninclude: [b.yaml, a.yaml]\n{TOOL}edges: [{{from: web, to: x}}, {{from: 5, to: web}}]\n{GOAL}",
+        graph="version: 1\ninclude: [b.yaml, a.yaml]\n"
+        f"{TOOL}edges: [{{from: web, to: x}}, {{from: 5, to: web}}]\n{GOAL}",
         a="tools: {a: {declared: true, nedes: [x]}}\n",
         b="edges:\n  - {from: a, to: found, cots: 1}\n  - {from: b, to: found}\n",
     )
@@ -421,7 +425,8 @@ def test_only_the_root_file_allows_imports(tmp_path: Path) -> None:
     root = files(
         tmp_path,
         graph=f"version: 1\ninclude: [a.yaml]\n{TOOL}{GOAL}",
-        a="imports: {allow: [shop], shell: true}\npolicy: default\ntools:\n  s: {shell: [ls]}\n  p: {python: 'shop:f'}\n",
+        a="imports: {allow: [shop], shell: true}\npolicy: default\n"
+        "tools:\n  s: {shell: [ls]}\n  p: {python: 'shop:f'}\n",
     )
     assert folder_problems(root) == [
         ("E041", "a.yaml", 1),

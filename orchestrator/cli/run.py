@@ -106,9 +106,9 @@ async def _run(
 
     async with orchestrator:
         run = orchestrator.start(given, faults=plan, on_record=narrate, **options)
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
 
-        async def stop_on_signal() -> None:
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async def stop_on_signal() -> None:
                 async for _ in signals:
                     if run.cancelling:
                         # Not `sys.exit`: that would wait for what is in flight after all.
@@ -116,10 +116,10 @@ async def _run(
                     click.echo("stopping: effects in flight are finished first; once more to stop at once", err=True)
                     run.cancel("interrupted")
 
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(stop_on_signal)
-            result = await run.run()
-            tasks.cancel_scope.cancel()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(stop_on_signal)
+                result = await run.run()
+                tasks.cancel_scope.cancel()
     return result
 
 

@@ -108,6 +108,7 @@ def step_table(result: RunResult) -> Table:
     for name in ("STEP", "NODE", "VIA", "TRIES", "TIME", "USD", "RESULT"):
         table.add_column(name, justify="right" if name in ("STEP", "TRIES", "TIME", "USD") else "left")
     kinds: dict[str, str] = {}
+    outcomes = {(attempt.node, attempt.attempt): attempt for attempt in result.attempts}
     step = 0
     for record in result.records:
         event = record.event
@@ -116,8 +117,8 @@ def step_table(result: RunResult) -> Table:
                 kinds = {node["name"]: node["kind"] for node in event.graph["nodes"]}
             case AttemptEnded():
                 step += 1
-                failed = event.failure
-                text = event.outcome if failed is None else f"{event.outcome}: {failed.type}"
+                attempt = outcomes[event.node, event.attempt]
+                text = attempt.outcome if attempt.error is None else f"{attempt.outcome}: {attempt.error}"
                 usd = f"{event.usd:.4f}" if event.usd else "-"
                 table.add_row(
                     str(step),

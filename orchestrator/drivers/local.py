@@ -195,7 +195,7 @@ class LocalRun:
         except NotApplicable:
             self._ended(command, started, "inapplicable")
         except Exception as error:
-            self._ended(command, started, "failed", failure=self._failure(error))
+            self._ended(command, started, "failed", failure=classify(error, redact=self.redact))
         except asyncio.CancelledError:
             # Not by this run, which forgets an attempt before it cancels it.
             failure = Failure("cancelled", "cancelled from outside", transient=True, happened="unknown")
@@ -268,16 +268,6 @@ class LocalRun:
         self._post(ended)
         if node.effect == "read":
             task.cancel()
-
-    def _failure(self, error: Exception) -> Failure:
-        failure = classify(error)
-        return Failure(
-            failure.type,
-            self.redact(failure.message),
-            failure.transient,
-            failure.happened,
-            failure.retry_after,
-        )
 
     # ---------------------------------------------------------------------------------------------------- other calls
 

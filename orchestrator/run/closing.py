@@ -22,7 +22,7 @@ def close(run: Context) -> None:
         if run.node(name).effect == "read" and not flight.cancelling:
             flight.cancelling = True
             run.command(Cancel(name, 0, flight.attempt))
-    if state.flights or state.calls:
+    if state.flights or state.calls or state.verifying_later:
         return
     reached = state.outcome in ("met", "demoted")
     standing = run.standing() if reached else {}

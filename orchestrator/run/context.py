@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.events import Event, Record, RunStarted
+from orchestrator.events import Event, Record, RunStarted, Value
 from orchestrator.graph import Graph, Node
 from orchestrator.planner import Limits, Planner, Route, Situation
 from orchestrator.policy import Policy
@@ -40,6 +40,16 @@ class Context:
     def key(self, node: str) -> str:
         """Return the idempotency key of a node in this run."""
         return f"{self.first.run_id}:{node}"
+
+    def hold(self, name: str, attempt: int, values: tuple[Value, ...]) -> None:
+        """Take a node's result as held; its effect, if it has one, stands from now on."""
+        node, state = self.node(name), self.state
+        state.finished[name] = attempt
+        for value in values:
+            if value.name in node.provides:
+                state.held.setdefault(value.name, {})[name] = value
+        if node.effect == "once" or node.undo:
+            state.effects[name] = attempt
 
     # --------------------------------------------------------------------------------------------------------- planning
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -23,10 +23,7 @@ from orchestrator.events import (
     LateResult,
     Record,
     RunStarted,
-    Settled,
-    Value,
     ViewChanged,
-    Warned,
     Woken,
 )
 from orchestrator.graph import INPUT, Graph
@@ -36,8 +33,9 @@ from orchestrator.run.closing import close, wait_for_people
 from orchestrator.run.commands import Call, Command, Start, WakeAt
 from orchestrator.run.context import Context
 from orchestrator.run.recovery import CHECKS, absorb, begin, end, escalate, exclude, fail, give_up, replan
+from orchestrator.run.settling import late_result, unknown, verified, verify_due
 from orchestrator.run.starting import call, start_ready, undo
-from orchestrator.run.state import Exclusion, RunState, Unresolved
+from orchestrator.run.state import Exclusion, RunState
 
 __all__ = ("Run", "Step")
 
@@ -142,7 +140,8 @@ class Run:
             inputs = run.goal_inputs() if kind == "check" else run.passed(subject, state.inputs[subject])
             timeout = run.policy.timeout if kind == "check" else run.node(subject).timeout
             calls.append(Call(kind, int(n), subject, inputs or (), run.key(subject), timeout))  # type: ignore[arg-type]
-        wakes = [WakeAt(until) for until in state.backoff.values()]
+        times = [*state.backoff.values(), *(found.verify_at for found in state.unresolved.values())]
+        wakes = [WakeAt(at) for at in times if at is not None]
         if run.deadline is not None and not self.finished:
             wakes.append(WakeAt(run.deadline))
         return (*starts, *calls, *wakes)
@@ -161,7 +160,7 @@ class Run:
             case AttemptEnded():
                 self._attempt_ended(fact)
             case LateResult():
-                self._late_result(fact)
+                late_result(run, fact)
             case CallEnded():
                 self._call_ended(fact)
             case ViewChanged():
@@ -196,7 +195,7 @@ class Run:
         del state.flights[fact.node]
         state.usd += fact.usd
         if fact.outcome == "succeeded":
-            self._hold(fact.node, fact.attempt, fact.values)
+            run.hold(fact.node, fact.attempt, fact.values)
         elif fact.outcome == "inapplicable":
             exclude(run, fact.node, "inapplicable")
             self._replan_if_used(fact.node)
@@ -204,7 +203,7 @@ class Run:
             # A cancellation that this run did not ask for says nothing about what had happened by then.
             failure = fact.failure or Failure(fact.outcome, transient=True, happened="unknown")
             if failure.happened == "unknown" and node.effect == "once":
-                self._unknown(fact)
+                unknown(run, fact)
                 return
             if failure.happened == "yes" and (node.effect == "once" or node.undo):
                 state.effects[fact.node] = fact.attempt
@@ -214,73 +213,6 @@ class Run:
         state = self.state
         if state.phase == "running" and state.route is not None and name in state.route.uses:
             replan(self._context, "inapplicable", name, "inapplicable")
-
-    def _hold(self, name: str, attempt: int, values: tuple[Value, ...]) -> None:
-        """Take a node's result as held; its effect, if it has one, stands from now on."""
-        run, state = self._context, self.state
-        node = run.node(name)
-        state.finished[name] = attempt
-        for value in values:
-            if value.name in node.provides:
-                state.held.setdefault(value.name, {})[name] = value
-        if node.effect == "once" or node.undo:
-            state.effects[name] = attempt
-
-    # ----------------------------------------------------------------------------------------------- unknown outcomes
-
-    def _unknown(self, fact: AttemptEnded) -> None:
-        state = self.state
-        state.unresolved[fact.node] = Unresolved(fact.attempt, verifying=self._context.node(fact.node).verify)
-        if state.unresolved[fact.node].verifying:
-            self._verify(fact.node)
-        else:
-            self._left_open(fact.node)
-
-    def _verify(self, name: str) -> None:
-        run = self._context
-        run.state.unresolved[name].tries += 1
-        call(run, "verify", name, run.passed(name, run.state.inputs[name]), run.node(name).timeout)
-
-    def _left_open(self, name: str) -> None:
-        """Nothing here can find out what happened: go round it, or ask."""
-        run, state = self._context, self.state
-        state.unresolved[name].verifying = False
-        state.open_failures[name] = state.unresolved[name].attempt
-        message = f"it is not known whether {name} happened, so no other provider of its value may start"
-        run.emit(Warned(name, message))
-        if state.phase == "running" and state.route is not None and name in state.route.uses:
-            replan(run, "unknown", name, "unknown")
-        else:
-            absorb(run)
-
-    def _settle(self, name: str, done: bool, values: tuple[Value, ...], by: Literal["verify", "late_result"]) -> None:
-        run, state = self._context, self.state
-        open_ = state.unresolved.pop(name)
-        run.emit(Settled(name, open_.attempt, done, by))
-        if open_.verifying:
-            state.open_failures[name] = open_.attempt
-        if done:
-            self._hold(name, open_.attempt, values)
-            absorb(run)
-            return
-        exclude(run, name, "excluded: not done")
-        if state.phase == "running" and state.route is not None and name in state.route.uses:
-            replan(run, "unknown", name, "not done")
-        else:
-            absorb(run)
-
-    def _late_result(self, fact: LateResult) -> None:
-        open_ = self.state.unresolved.get(fact.node)
-        if open_ is None or open_.attempt != fact.attempt or self.state.phase == "finished":
-            return
-        happened = "yes" if fact.outcome == "succeeded" else (fact.failure or Failure("unknown")).happened
-        if happened == "unknown":
-            return
-        if self.state.phase == "waiting":
-            self.state.phase = "running"
-        self._settle(fact.node, fact.outcome == "succeeded", fact.values, "late_result")
-        if fact.outcome == "failed" and happened == "yes":
-            self.state.effects[fact.node] = fact.attempt
 
     # ---------------------------------------------------------------------------------------------------- other calls
 
@@ -302,22 +234,11 @@ class Run:
                 else:
                     state.asked_for[name] = fact.reason or "its gate stopped it"
             case "verify":
-                self._verified(fact)
+                verified(run, fact)
             case "undo":
                 self._undone(fact)
             case "check":
                 self._checked(fact)
-
-    def _verified(self, fact: CallEnded) -> None:
-        open_ = self.state.unresolved.get(fact.subject)
-        if open_ is None:
-            return
-        if fact.ok is not None:
-            self._settle(fact.subject, fact.ok, fact.values, "verify")
-        elif open_.tries < self._context.policy.effects.verify_attempts:
-            self._verify(fact.subject)
-        else:
-            self._left_open(fact.subject)
 
     def _undone(self, fact: CallEnded) -> None:
         run, state, name = self._context, self.state, fact.subject
@@ -368,6 +289,7 @@ class Run:
 
     def _advance(self) -> None:
         run, state = self._context, self.state
+        verify_due(run)
         while state.phase == "running":
             if run.deadline is not None and state.at >= run.deadline and not state.expired:
                 state.expired = True

@@ -30,7 +30,7 @@ from orchestrator.run.commands import Cancel, WakeAt
 from orchestrator.run.context import Context
 from orchestrator.run.state import Exclusion
 
-__all__ = ("absorb", "begin", "end", "escalate", "exclude", "fail", "give_up", "replan")
+__all__ = ("absorb", "begin", "end", "escalate", "exclude", "fail", "give_up", "jittered", "replan")
 
 CHECKS = 2
 """How often a goal is planned again after its check failed; the next failure gives the goal up."""
@@ -69,17 +69,12 @@ def exclude(run: Context, name: str, reason: str, *, transient: bool = False) ->
 
 
 def _retry_delay(run: Context, name: str, failure: Failure) -> float | None:
-    """Return how long to wait before the next attempt, or None where there is to be none.
-
-    Full jitter: a share of the ceiling that doubles with every failure ("Exponential Backoff and Jitter", AWS, 2015).
-    The share is a hash of (seed, node, failure), so a replay waits as long.
-    """
+    """Return how long to wait before the next attempt, or None where there is to be none."""
     state, node = run.state, run.node(name)
     repeatable = node.effect in ("read", "idempotent") and failure.transient
     if not repeatable or name in state.lifted or state.failures[name] >= node.attempts:
         return None
-    ceiling = min(node.backoff * 2 ** (state.failures[name] - 1), node.max_backoff)
-    delay = ceiling * unit_interval(run.first.seed, "backoff", name, state.failures[name])
+    delay = jittered(run, name, "backoff", state.failures[name])
     if failure.retry_after is not None:
         if failure.retry_after > node.max_backoff:
             return None
@@ -88,6 +83,17 @@ def _retry_delay(run: Context, name: str, failure: Failure) -> float | None:
     too_late = left.seconds is not None and delay >= left.seconds
     too_dear = left.usd is not None and (node.usd or 0.0) > left.usd
     return None if too_late or too_dear or left.calls == 0 else delay
+
+
+def jittered(run: Context, name: str, kind: str, failures: int) -> float:
+    """Return how long to wait after so many failures, in seconds.
+
+    Full jitter: a share of a ceiling that doubles with every failure ("Exponential Backoff and Jitter", AWS, 2015).
+    The share is a hash of (seed, node, failure), so a replay waits as long.
+    """
+    node = run.node(name)
+    ceiling = min(node.backoff * 2.0 ** (failures - 1), node.max_backoff)
+    return ceiling * unit_interval(run.first.seed, kind, name, failures)
 
 
 def _retry(run: Context, name: str, delay: float) -> None:

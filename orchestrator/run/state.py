@@ -43,7 +43,11 @@ class Unresolved:
 
     attempt: int
     verifying: bool
+    usd: float
+    """What it is taken to have cost, until it is known that it was not done."""
     tries: int = 0
+    verify_at: float | None = None
+    """When it is verified again."""
 
 
 @dataclass(slots=True)
@@ -123,7 +127,12 @@ class RunState:
     @property
     def idle(self) -> bool:
         """Whether nothing is in flight and nothing is waited for."""
-        return not (self.flights or self.calls or self.backoff)
+        return not (self.flights or self.calls or self.backoff or self.verifying_later)
+
+    @property
+    def verifying_later(self) -> bool:
+        """Whether an unknown outcome waits to be verified again."""
+        return any(found.verify_at is not None for found in self.unresolved.values())
 
     def as_dict(self) -> dict[str, Any]:
         """Return the state as JSON-ready data."""

@@ -143,6 +143,9 @@ def _names(spec: Fragment, unread: Unread) -> Iterator[Finding]:
         if INPUT in names:
             message = f"{quoted(INPUT)} is the provider of all run inputs: no node may be called so"
             yield Finding("E031", message, (section, INPUT), at_key=True)
+        for name in sorted(name for name in names if name.startswith("x-")):
+            message = f"{quoted(name)} is no name for a node: a file ignores keys that begin with x-"
+            yield Finding("E031", message, (section, name), at_key=True)
     for name in sorted(tools & agents):
         message = f"a tool and an agent are both called {quoted(name)}"
         yield Finding("E031", message, ("agents", name), at_key=True, first=("tools", name))
@@ -214,7 +217,7 @@ def _imports(spec: Fragment, in_hand: Collection[str]) -> Iterator[Finding]:
 
 def _schemas(spec: Fragment) -> Iterator[Finding]:
     for name, declared in (spec.inputs or {}).items():
-        schema = declared.model_dump(exclude_unset=True, exclude={"default"})
+        schema = declared.model_dump(mode="json", exclude_unset=True, exclude={"default"})
         if not _PLAIN_SCHEMA.issuperset(schema):
             yield from _schema(("inputs", name), schema)
     for section, nodes in (("tools", spec.tools), ("agents", spec.agents)):

@@ -158,7 +158,9 @@ class _Dumper(yaml.SafeDumper):
     def choose_scalar_style(self) -> str:
         style: str = super().choose_scalar_style()
         text = str(getattr(self.event, "value", ""))
-        return '"' if style == "'" and text.isprintable() and not set(text) & set('"\\') else style
+        if style == "'" and (text.isprintable() or self.simple_key_context) and not set(text) & set('"\\'):
+            return '"'
+        return style
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
         tag = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
@@ -183,7 +185,17 @@ def _flow_list(dumper: _Dumper, data: _FlowList) -> yaml.Node:
 
 
 def _string(dumper: _Dumper, data: str) -> yaml.Node:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", data, style=_style(data))
+
+
+def _style(text: str) -> str | None:
+    lines = text.split("\n")
+    if not all(line.isprintable() for line in lines):
+        return '"'  # every other style would leave what cannot be seen as it is
+    if len(lines) == 1:
+        return None
+    is_plain_block = lines[0][:1].strip() and all(line == line.rstrip() for line in lines)
+    return "|" if is_plain_block else '"'
 
 
 _Dumper.add_representer(_FlowMap, _flow_map)

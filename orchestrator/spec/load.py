@@ -178,8 +178,9 @@ class _Loading:
         spec = Fragment.model_construct(**merged.values)
         unread = frozenset(name for part in self._parts for name in part.unread)
         findings = check(spec, unread=unread)
-        if any(entry[0] == "imports" for entry in self._parts[0].left_out):
-            findings = [finding for finding in findings if finding.code not in ("E034", "E041")]
+        left_out = self._parts[0].left_out
+        unknown = [code for key, code in (("allow", "E034"), ("shell", "E041")) if ("imports", key) in left_out]
+        findings = [finding for finding in findings if finding.code not in unknown]
         if not spec.goals and not any(section == "goals" for section, _ in unread):
             help = "write what to reach, such as goals: [{name: found, values: [pages]}]"
             findings.append(Finding("E021", "the graph has no goals", ("goals",), help))

@@ -15,7 +15,7 @@ from orchestrator.spec.checks import Unread
 from orchestrator.spec.environment import Filled, fill
 from orchestrator.spec.marks import Document
 from orchestrator.spec.models import Fragment
-from orchestrator.spec.problems import Finding, Path, placed, quoted
+from orchestrator.spec.problems import Finding, Path, placed, shown
 from orchestrator.spec.scalars import scalar
 from orchestrator.spec.shape import read_shape, value_at
 
@@ -80,8 +80,7 @@ def read_part(document: Document, environ: Mapping[str, str]) -> Part:
         return Part(document, problems=(*document.problems, placed(newer, document)))
     findings: list[Finding] = []
     if type(version) is not int or version != VERSION:
-        shown = quoted(version) if isinstance(version, str) else str(version)[:40]
-        findings = [Finding("E005", f"the version must be the number {VERSION}, not {shown}", ("version",))]
+        findings = [Finding("E005", f"the version must be the number {VERSION}, not {shown(version)}", ("version",))]
         written["version"] = VERSION
     filled = fill(written, environ)
     fragment, found, left_out = _fragment(filled, written, filled.unfilled | document.spoiled)

@@ -38,7 +38,19 @@ from typing import Protocol
 
 from orchestrator.errors import Problem
 
-__all__ = ("Finding", "Path", "Place", "Places", "did_you_mean", "in_order", "listed", "nearest", "placed", "quoted")
+__all__ = (
+    "Finding",
+    "Path",
+    "Place",
+    "Places",
+    "did_you_mean",
+    "in_order",
+    "listed",
+    "nearest",
+    "placed",
+    "quoted",
+    "shown",
+)
 
 Path = tuple[str | int, ...]
 """Where something stands in the data of a graph: keys and list positions from the root."""
@@ -89,7 +101,7 @@ def placed(finding: Finding, places: Places | None, secrets: Collection[str] = (
     place = places.find(finding.path, key=finding.at_key) if places is not None else None
     help = finding.help
     if finding.first is not None and places is not None:
-        first = places.find(finding.first, key=True)
+        first = places.find(finding.first, key=finding.at_key)
         help = f"the first one is at {first}; give one of them another name" if first is not None else help
     message = _hide(finding.message, secrets)
     help = None if help is None else _hide(help, secrets)
@@ -123,6 +135,19 @@ def quoted(value: object) -> str:
     if len(text) > LONGEST_QUOTE:
         text = text[: LONGEST_QUOTE - 1] + "…"
     return "'" + "".join(c if c.isprintable() and c != "\\" else _escape(c) for c in text) + "'"
+
+
+def shown(value: object) -> str:
+    """Say what stands in a file in the words of YAML: a map, a list, a text in quotes, a number."""
+    if value is None:
+        return "empty"
+    if isinstance(value, dict):
+        return "a map"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return quoted(value) if isinstance(value, str) else str(value)[:40]
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

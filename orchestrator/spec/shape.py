@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.spec.problems import Finding, Path, did_you_mean, listed, nearest, quoted
+from orchestrator.spec.problems import Finding, Path, did_you_mean, listed, nearest, quoted, shown
 from orchestrator.spec.scalars import scalar
 
 __all__ = ("MAX_FINDINGS", "read_shape", "value_at")
@@ -61,6 +61,19 @@ SYNONYMS = {
     "rollback": "undo",
 }
 """What other formats call it."""
+
+EITHER = {
+    "after": "a text or a list",
+    "allow": "a text or a list",
+    "cost": "a number or a map",
+    "http": "a text or a map",
+    "include": "a text or a list",
+    "needs": "a list or a map",
+    "provides": "a text or a list",
+    "undo": "a text or a map",
+    "values": "a text or a list",
+}
+"""Keys that have a short form."""
 
 _YAML_1_1 = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 _BOUNDS = {
@@ -154,7 +167,7 @@ def _finding(model: type[BaseModel], error: Any, data: Any, written: Any) -> Fin
         return Finding("E022", f"{subject} may not be empty", path, _example(path))
     if kind in _KINDS:
         return _wrong_kind(model, _KINDS[kind], loc, path, value)
-    return Finding("E022", f"{subject} cannot be {_shown(value)}", path, _example(path))
+    return Finding("E022", f"{subject} cannot be {shown(value)}", path, _example(path))
 
 
 def _wrong_kind(model: type[BaseModel], wanted: str, loc: Path, path: Path, value: Any) -> Finding:
@@ -163,7 +176,9 @@ def _wrong_kind(model: type[BaseModel], wanted: str, loc: Path, path: Path, valu
         return Finding("E022", f"{subject} has no value", path, "give it one, or leave the key out", at_key=True)
     help = _example(path)
     if loc[-1:] == ("<text>",):
-        return Finding("E022", f"{subject} must be a text or a map, not {_shown(value)}", path, help)
+        wanted = "a text or a map"
+    elif len(path) > 2 and wanted in ("a map", "a list"):
+        wanted = "a text or a map" if path[-2] == "needs" else EITHER.get(str(path[-1]), wanted)
     if wanted == "a text" and isinstance(value, bool | int | float):
         help = f'put it in quotes: "{str(value).lower() if isinstance(value, bool) else value}"'
     elif wanted in ("a number", "a whole number") and isinstance(value, str) and _is_number(value):
@@ -172,7 +187,7 @@ def _wrong_kind(model: type[BaseModel], wanted: str, loc: Path, path: Path, valu
         help = f"write {_YAML_1_1[str(value).lower()]}"
     elif wanted == "a map" and help is None and (keys := _keys(model, loc)):
         help = f"its keys are {listed(sorted(keys))}"
-    return Finding("E022", f"{subject} must be {wanted}, not {_shown(value)}", path, help)
+    return Finding("E022", f"{subject} must be {wanted}, not {shown(value)}", path, help)
 
 
 def _is_number(text: str) -> bool:
@@ -211,7 +226,7 @@ def _own_words(text: str, subject: str, value: Any, path: Path) -> Finding:
     """Return the finding for a text of our own validators; what follows ``write`` is the help."""
     complaint, write, advice = text.partition("write ")
     complaint = complaint.rstrip(": ") if write else text
-    message = f"{subject}: {complaint}" if complaint else f"{subject} cannot be {_shown(value)}"
+    message = f"{subject}: {complaint}" if complaint else f"{subject} cannot be {shown(value)}"
     return Finding("E022", message, path, f"write {advice}" if write else None)
 
 
@@ -219,7 +234,7 @@ def _not_one_of(known: list[str], subject: str, value: Any, path: Path) -> Findi
     near = nearest(value, known) if isinstance(value, str) else None
     choice = f"write {'one of ' if len(known) > 1 else ''}{listed(known, joint='or')}" if known else _example(path)
     help = f"did you mean {quoted(near)}?" if near is not None else choice
-    return Finding("E022", f"{subject} cannot be {_shown(value)}", path, help)
+    return Finding("E022", f"{subject} cannot be {shown(value)}", path, help)
 
 
 def _subject(path: Path) -> str:
@@ -229,18 +244,6 @@ def _subject(path: Path) -> str:
         return quoted(path[-1])
     key = next((part for part in reversed(path) if isinstance(part, str)), None)
     return "the entry" if key is None else f"an entry of {quoted(key)}"
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "empty"
-    if isinstance(value, dict):
-        return "a map"
-    if isinstance(value, list | tuple):
-        return "a list"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return quoted(value) if isinstance(value, str) else str(value)[:40]
 
 
 def _example(path: Path) -> str | None:

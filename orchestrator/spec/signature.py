@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 __all__ = ("Parameters", "parameters")
 
 _SUPPLIED = "idempotency_key"
-_CONTEXT = "CallContext"
+_CONTEXT = re.compile(r"\bCallContext\b")
+"""By name: an annotation may be a text, and what it names belongs to a layer above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,5 +56,5 @@ def _is_supplied(parameter: inspect.Parameter) -> bool:
     if parameter.kind is not parameter.KEYWORD_ONLY:
         return False
     annotation = parameter.annotation
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
-    return parameter.name == _SUPPLIED or any(part.strip().rpartition(".")[2] == _CONTEXT for part in text.split("|"))
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return parameter.name == _SUPPLIED or _CONTEXT.search(text) is not None

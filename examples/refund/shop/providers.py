@@ -137,8 +137,10 @@ class Exchange(BaseHTTPRequestHandler):
         if not key:
             return self._answer(400, {"error": "the header Idempotency-Key is missing"})
         try:
-            order = dict(json.loads(body))
-        except (TypeError, ValueError):
+            order = json.loads(body)
+        except ValueError:
+            order = None
+        if not isinstance(order, dict):
             return self._answer(400, {"error": "the body is no JSON object"})
         self.server.die("before-booking")
         booked = self.server.ledger.book(key, order)
