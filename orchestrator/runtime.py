@@ -10,6 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -121,6 +122,8 @@ class Orchestrator:
         elif isinstance(policy, Mapping):
             policy = Policy.model_validate(policy)
         resolved = resolve(loaded, policy=policy, imports=imports)
+        if loaded.spec.name is None:
+            resolved = replace(resolved, graph=replace(resolved.graph, name=Path(path).stem))
         self = cls.__new__(cls)
         self._begin(resolved, {}, loaded.source, loaded.secrets, loaded.places, sinks, tracer, clock, environ)
         return self

@@ -205,6 +205,16 @@ def test_edited_digraph_is_read_as_it_stands() -> None:
     assert ("stripe", "email") not in from_networkx(digraph).written_edges
 
 
+def test_removed_edge_replaces_the_written_cost() -> None:
+    """A pair that had a cost and lost its edge is written once, as forbidden."""
+    digraph = to_networkx(refund())
+    digraph.remove_edge("stripe", "email")
+    assert from_networkx(digraph).edges == (
+        Edge("crm", "wire", forbid=True, reason='a "bank" record is due'),
+        Edge("stripe", "email", forbid=True, reason="no such edge in the imported graph"),
+    )
+
+
 def test_hand_made_digraph() -> None:
     """A few attributes are enough: what is left out has its default."""
     digraph: nx.DiGraph = nx.DiGraph()
@@ -359,6 +369,34 @@ def test_route_with_its_providers_is_drawn_exactly() -> None:
         ("node_wiki", "node_write"),
         ("node_web", "goal_found"),
     ]
+
+
+@pytest.mark.parametrize(("route", "goal"), [(("web",), "found"), (("wiki", "write"), "answered"), (("write",), None)])
+def test_route_ends_at_the_best_goal_that_it_serves(route: tuple[str, ...], goal: str | None) -> None:
+    """Given the nodes of a route alone, exactly one goal is thick: the best one whose values they provide."""
+    for line in to_mermaid(shop(), route=route).splitlines():
+        if "==>" in line and " goal_" in line:
+            assert line.endswith(f" goal_{goal}")
+    members = re.search(r"class (\S+) route", to_mermaid(shop(), route=route))
+    assert members is not None
+    assert [box for box in members[1].split(",") if "goal" in box] == ([f"goal_{goal}"] if goal else [])
+
+
+def test_costs_follow_the_objective() -> None:
+    """Every picture shows costs at the rates that it is given, and at the default ones without."""
+    graph = Graph((Node("a", provides=("v",), usd=0.02, seconds=3),), (Goal("g", ("v",)),), (Edge("a", "g", 1.0),))
+    thrifty = Objective(seconds=0)
+    for draw in (to_mermaid, to_dot):
+        assert "cost 5" in draw(graph)
+        assert "cost 2" in draw(graph, objective=thrifty)
+    assert "a 5 +1" in to_text(graph)
+    assert "a 2 +1" in to_text(graph, objective=thrifty)
+
+
+def test_mermaid_escapes_emphasis() -> None:
+    """An underscore stays inside a word only, where Markdown does not read it as emphasis."""
+    text = to_mermaid(Graph((Node("_a_b_", provides=("v",)),), (Goal("g", ("v",)),)))
+    assert '["#95;a_b#95;<br>' in text
 
 
 def test_dot_of_a_small_graph() -> None:

@@ -29,15 +29,15 @@ def test_a_dead_tool_with_a_good_history_is_called_once() -> None:
 
     In jhammant's router the next reading of the monitors overwrote the outage: the dead tool was called three times.
     """
-    tools = graph(node("fast", effect=None), node("backup", "", "fast", units=9.0), node("end", "fast"), goals="g: end")
+    tools = graph(node("fast", effect=None), node("prep"), node("backup", "prep", "fast", units=9.0), goals="g: fast")
     by_hand = ByHand(tools)
     praised = View("praised", tuple((name, 1 if name == "fast" else cost) for name, cost in by_hand.first.view.weights))
     by_hand.fail("fast", transient=True)
     by_hand.see(praised)
-    by_hand.succeed("backup")
+    by_hand.succeed("prep")
     by_hand.see(View("still praised", praised.weights))
-    by_hand.succeed("end")
-    assert (by_hand.outcome, started(by_hand)) == ("met", ["fast", "backup", "end"])
+    by_hand.succeed("backup")
+    assert (by_hand.outcome, started(by_hand)) == ("met", ["fast", "prep", "backup"])
 
 
 @pytest.mark.parametrize("calls", [1, 2, 3])

@@ -26,7 +26,7 @@ from orchestrator.events import (
     record_to_dict,
 )
 from orchestrator.graph import Edge, Goal, Graph
-from orchestrator.result import RunResult
+from orchestrator.result import RunResult, Undone
 from orchestrator.run import Call, Run, Start
 from tests.running import ByHand, graph, node, simulated, view
 
@@ -56,9 +56,10 @@ def story(run: ByHand, step: Any = lambda: None) -> None:
         lambda: run.answer("guard", "image", False),
         lambda: run.succeed("order", usd=0.01),
         lambda: run.fail("rate", transient=True),
+        lambda: run.see(view(run.machine.graph, id="calm")),
         lambda: run.wake(run.wakes[-1]),
         lambda: run.fail("rate", transient=True),
-        lambda: run.see(view(run.machine.graph, thorough="circuit open")),
+        lambda: run.see(view(run.machine.graph, id="alarm", rate="circuit open")),
         lambda: run.succeed("cached_rate"),
         lambda: run.succeed("decide"),
         lambda: run.answer("gate", "stripe", True),
@@ -70,6 +71,10 @@ def story(run: ByHand, step: Any = lambda: None) -> None:
         lambda: run.wake(run.wakes[-1]),
         lambda: run.succeed("brief"),
         lambda: run.answer("check", "told", False, "it is unfriendly"),
+        lambda: run.answer("undo", "stripe", False),
+        lambda: run.answer("undo", "stripe", True),
+        lambda: run.succeed("razorpay"),
+        lambda: run.fail("thorough"),
     ]
     for act in acts:
         act()
@@ -81,9 +86,9 @@ def test_the_long_story_ends_as_it_should() -> None:
     run = ByHand(eventful())
     story(run)
     result = run.result()
-    assert (run.outcome, result.goal, result.route) == ("demoted", "paid", ("order", "cached_rate", "decide", "stripe"))
-    assert (result.retries, result.reroutes, result.last_chances, result.escalations) == (2, 2, 0, 1)
-    assert result.usd == 0.01
+    assert (run.outcome, result.goal, result.route) == ("demoted", "paid", ("order", "cached_rate", "decide", "razorpay"))
+    assert (result.retries, result.reroutes, result.last_chances, result.escalations) == (2, 3, 0, 1)
+    assert (result.usd, result.undone) == (0.01, (Undone("stripe", "undone"),))
 
 
 def test_a_run_restored_after_every_fact_gives_the_same_commands() -> None:

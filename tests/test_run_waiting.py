@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.events import Absorbed, CallEnded, Escalated, Failure, QuestionAsked, Rerouted, Settled
 from orchestrator.graph import Graph
+from orchestrator.run import WakeAt
 from tests.running import ByHand, attempts, graph, node, of, simulated, started
 
 
@@ -88,6 +89,39 @@ def test_a_verify_that_still_does_not_know_is_asked_again_and_then_left_to_a_per
     assert (run.outcome, started(run)) == ("waiting", ["order", "stripe"])
     [question] = run.result().questions
     assert (question.id, question.kind, question.node) == ("settle:stripe", "settle", "stripe")
+
+
+def test_waits_between_verifies_grow_and_survive_a_crash() -> None:
+    """A bank that does not answer is given time; a restored run knows when to ask again."""
+    run = ByHand(refund(verify=True), {"effects": {"verify_attempts": 3}})
+    run.succeed("order")
+    lost(run, "stripe")
+    run.answer("verify", "stripe", None)
+    first = run.wakes[-1]
+    run.crash()
+    assert WakeAt(first) in run.machine.outstanding()
+    run.wake(first)
+    run.answer("verify", "stripe", None)
+    assert 0.0 < first < run.wakes[-1]
+    run.wake(run.wakes[-1])
+    run.answer("verify", "stripe", True)
+    run.succeed("letter")
+    assert run.outcome == "met"
+
+
+def test_a_cancelled_run_verifies_to_the_end() -> None:
+    """A verify that does not know yet is repeated also while the run ends; what is found done is undone."""
+    run = ByHand(refund(verify=True, undo=True))
+    run.succeed("order")
+    run.cancel()
+    lost(run, "stripe")
+    run.answer("verify", "stripe", None)
+    assert (run.calls, run.outcome) == ([], None)
+    run.wake(run.wakes[-1])
+    run.answer("verify", "stripe", True)
+    assert run.calls == [("undo", "stripe")]
+    run.answer("undo", "stripe", True)
+    assert run.outcome == "cancelled"
 
 
 @pytest.mark.parametrize(("truth", "outcome"), [("unknown", "done"), ("hang", "not done"), ("{hang: 40s}", "done")])
@@ -180,6 +214,29 @@ def test_a_late_failure_that_did_nothing_settles_too() -> None:
     lost(run, "stripe")
     run.late("stripe", outcome="failed", failure=Failure("refused", happened="no"))
     assert (run.outcome, run.in_flight) == (None, ["razorpay"])
+
+
+def test_a_late_failure_that_did_something_is_settled_as_done() -> None:
+    """It happened and gave no good value: it is paid for, and undone before another provider starts."""
+    run = ByHand(refund(undo=True))
+    run.succeed("order")
+    run.end("stripe", "failed", failure=Failure("timeout", happened="unknown"), usd=0.3)
+    run.late("stripe", outcome="failed", failure=Failure("invalid_output", happened="yes"))
+    assert run.calls == [("undo", "stripe")]
+    run.answer("undo", "stripe", True)
+    run.succeed("razorpay", "letter")
+    [attempt] = attempts(run.result(), "stripe")
+    assert (run.outcome, attempt.settled, run.result().usd) == ("met", "done", 0.3)
+
+
+def test_what_was_not_done_is_not_paid_for() -> None:
+    """An unknown outcome is taken as paid for until it is known that nothing happened."""
+    run = ByHand(refund(verify=True))
+    run.succeed("order")
+    run.end("stripe", "failed", failure=Failure("timeout", happened="unknown"), usd=0.3)
+    assert run.result().usd == 0.3
+    run.answer("verify", "stripe", False)
+    assert (run.result().usd, run.machine.state.usd, attempts(run.result(), "stripe")[0].usd) == (0.0, 0.0, 0.0)
 
 
 def test_a_late_result_beats_a_verify_that_is_still_asking() -> None:

@@ -78,7 +78,7 @@ NEEDS = st.one_of(
 COMMON: dict[str, st.SearchStrategy[Any]] = {
     "needs": NEEDS,
     "provides": st.lists(NAMES, max_size=3, unique=True).map(lambda names: [f"v.{name}" for name in names]),
-    "after": st.lists(NAMES, max_size=2, unique=True).map(lambda names: [f"a.{name}" for name in names]),
+    "after": st.lists(NAMES, max_size=2, unique=True).map(lambda names: [f"w.{name}" for name in names]),
     "when": REFERENCES,
     "cost": COSTS,
     "output": st.one_of(REFERENCES, st.just({"type": "object", "$defs": {"a b": {"const": "${X}"}}})),

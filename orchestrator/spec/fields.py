@@ -29,6 +29,7 @@ __all__ = (
     "Reference",
     "Risk",
     "SchemaType",
+    "SomeValues",
     "Success",
     "Text",
     "Values",
@@ -141,6 +142,7 @@ Risk = Annotated[
 ]
 Success = Annotated[Number, Field(gt=0, le=1), AfterValidator(_likely)]
 Values = Annotated[tuple[Name, ...], BeforeValidator(one_or_many), AfterValidator(each_once)]
+SomeValues = Annotated[tuple[Name, ...], Field(min_length=1), BeforeValidator(one_or_many), AfterValidator(each_once)]
 Text = Tag("<text>")
 Map = Tag("<map>")
 Form = Discriminator(_form)

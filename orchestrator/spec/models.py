@@ -27,6 +27,7 @@ from orchestrator.spec.fields import (
     Reference,
     Risk,
     SchemaType,
+    SomeValues,
     Success,
     Text,
     Values,
@@ -293,7 +294,7 @@ class GoalSpec(Model):
     """A set of values, with an optional check."""
 
     name: Name
-    values: Annotated[Values, Field(min_length=1)]
+    values: SomeValues
     check: Reference | None = Field(None, description="a function of the values: true, or false or the reason why not")
 
 

@@ -175,10 +175,10 @@ def _wrong_kind(model: type[BaseModel], wanted: str, loc: Path, path: Path, valu
     if value is None:
         return Finding("E022", f"{subject} has no value", path, "give it one, or leave the key out", at_key=True)
     help = _example(path)
-    if loc[-1:] == ("<text>",):
+    if loc[-1:] == ("<text>",) or path[-2:-1] == ("needs",):
         wanted = "a text or a map"
-    elif len(path) > 2 and wanted in ("a map", "a list"):
-        wanted = "a text or a map" if path[-2] == "needs" else EITHER.get(str(path[-1]), wanted)
+    elif wanted in ("a map", "a list") and path and path[-1] in _keys(model, loc[:-1]):
+        wanted = EITHER.get(str(path[-1]), wanted)
     if wanted == "a text" and isinstance(value, bool | int | float):
         help = f'put it in quotes: "{str(value).lower() if isinstance(value, bool) else value}"'
     elif wanted in ("a number", "a whole number") and isinstance(value, str) and _is_number(value):
