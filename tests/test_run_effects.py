@@ -215,6 +215,22 @@ def test_a_finished_node_that_was_undone_is_not_run_again() -> None:
     assert (run.outcome, started(run)) == ("failed", ["stripe", "brief", "razorpay"])
 
 
+def test_no_value_of_a_met_run_rests_on_an_effect_that_was_undone() -> None:
+    """A letter about a refund is not kept when that refund is undone and another one is made."""
+    two = graph(
+        effect("stripe", provides="refund"),
+        effect("razorpay", provides="refund", units=4.0),
+        node("brief", "refund", "letter"),
+        node("print", "refund", "receipt"),
+        node("reprint", "refund", "receipt", units=3.0),
+        goals="told: letter receipt",
+        edges=[Edge("stripe", "reprint", forbid=True)],
+    )
+    result = simulated(two, "print: {raise: permanent}")
+    undone = {undone.node for undone in result.undone}
+    assert result.outcome != "met" or not ("brief" in result.route and "stripe" in undone)
+
+
 @pytest.mark.parametrize("declared", ["once", None])
 def test_a_cancellation_that_nobody_asked_for_repeats_nothing(declared: Any) -> None:
     """A `once` or unmarked attempt that ended as cancelled by itself may have happened, and is not started again."""

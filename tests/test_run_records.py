@@ -86,7 +86,11 @@ def test_the_long_story_ends_as_it_should() -> None:
     run = ByHand(eventful())
     story(run)
     result = run.result()
-    assert (run.outcome, result.goal, result.route) == ("demoted", "paid", ("order", "cached_rate", "decide", "razorpay"))
+    assert (run.outcome, result.goal, result.route) == (
+        "demoted",
+        "paid",
+        ("order", "cached_rate", "decide", "razorpay"),
+    )
     assert (result.retries, result.reroutes, result.last_chances, result.escalations) == (2, 3, 0, 1)
     assert (result.usd, result.undone) == (0.01, (Undone("stripe", "undone"),))
 

@@ -108,6 +108,16 @@ def test_a_retry_that_comes_after_the_deadline_is_not_made() -> None:
     assert (result.outcome, result.route, result.retries) == ("met", ("far",), 0)
 
 
+def test_every_attempt_of_a_node_carries_the_same_key() -> None:
+    """A server can tell a repeated call by its idempotency key; other nodes have other keys."""
+    run = ByHand(graph(node("a", effect="idempotent"), node("b"), goals="g: a b"))
+    run.fail("a", transient=True)
+    run.wake(run.wakes[0])
+    keys = [(command.node, command.attempt, command.key) for command in run.issued(Start)]
+    assert [(name, number) for name, number, _ in keys] == [("a", 1), ("b", 1), ("a", 2)]
+    assert keys[0][2] == keys[2][2] != keys[1][2]
+
+
 def test_each_node_has_attempts_of_its_own() -> None:
     """Two nodes that each fail once both get their second attempt: failures are not counted over the whole run."""
     chain = graph(*(node(f"n{i}", f"n{i - 1}" if i else "") for i in range(6)), goals="g: n5")

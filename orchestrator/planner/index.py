@@ -37,6 +37,8 @@ class Index:
         """Stands for "done without" where a provider's number is expected."""
         self.goal_number = {goal.name: self.size + i for i, goal in enumerate(graph.goals)}
         self.total = self.size + len(graph.goals)
+        self.bits = self.total.bit_length()
+        """A heap entry holds a cost above this many bits of a consumer's number."""
         self._figures(view)
         self._needs()
         self._candidates(view)

@@ -63,6 +63,8 @@ class Planner:
         index = self.index(view)
         ground = self.ground(index, situation)
         target = index.goal_number[goal]
+        if index.single and not index.effects and situation.left.unlimited and not ground.undo:
+            return self._plan_path(index, ground, goal, target)
         allowance = Allowance(situation.left)
         work = Work(self.expansions)
         solution = self.solve(index, ground, target, work)
@@ -77,6 +79,39 @@ class Planner:
         if within is not None:
             solution = Solution(within.union, max(within.bound, solution.bound))
         return self._route(index, ground, goal, solution, verdict, allowance, least)
+
+    def _plan_path(self, index: Index, ground: Ground, goal: str, target: int) -> Route:
+        """Plan a graph of single needs, where nothing is shared: the path is the union, and is exact."""
+        found = shortest_path(index, ground, target)
+        if found is None:
+            return Route(goal, "impossible", reason="unreachable")
+        names, consumer = index.names, index.consumer
+        nodes: list[int] = []
+        sources: dict[str, tuple[str | None, ...]] = {}
+        source = index.null
+        for m, source in found.choice.items():
+            c = consumer[m]
+            if c != target:
+                nodes.append(c)
+                sources[names[c]] = (names[source],)
+        if source != index.null and source not in ground.standing:
+            # The path begins with a node that needs nothing.
+            nodes.append(source)
+            sources[names[source]] = ()
+        nodes.reverse()
+        waits = ground.in_flight.get(source, 0)
+        return Route(
+            goal,
+            "found",
+            tuple([names[p] for p in nodes]),
+            sources,
+            (names[found.choice[index.needs[target][0]]],) if found.choice else (),
+            found.have,
+            found.have,
+            sum([index.usd[p] for p in nodes]) / NANO,
+            (waits + sum([index.seconds[p] for p in nodes])) / NANO,
+            len(nodes),
+        )
 
     def weigh(self, view: View, route: Route, situation: Situation) -> int:
         """Return what is left of *route* to do, in micro-units, whether or not it is still feasible."""

@@ -58,16 +58,19 @@ class Found:
 
 
 def shortest_path(index: Index, ground: Ground, goal: int) -> Found | None:
-    """Find the goal's cheapest route on a graph of single needs: plain Dijkstra."""
-    total = index.total
-    distance = [INFINITY] * total
-    before = [-1] * total
-    # Unfinished nodes in the tree of each consumer's provider; a tie goes to the smaller.
-    count = [0] * total
+    """Find the goal's cheapest route on a graph of single needs: plain Dijkstra.
+
+    A heap entry is one integer, the distance above the consumer's number: half the cost of a tuple.
+    """
+    bits, consumer = index.bits, index.consumer
+    mask = (1 << bits) - 1
+    distance = [INFINITY] * index.total
+    before = [-1] * index.total
+    # Unfinished nodes in each provider's tree, itself included; a tie goes to the smaller.
+    count = [0] * index.size
     sources: dict[int, None] = dict.fromkeys(index.roots)
     for c in index.roots:
         distance[c] = 0
-    consumer = index.consumer
     for value, providers in ground.held.items():
         for m in index.wanted.get(value, ()):
             c = consumer[m]
@@ -79,52 +82,54 @@ def shortest_path(index: Index, ground: Ground, goal: int) -> Found | None:
                     distance[c], before[c] = cost, p
                     sources[c] = None
     for p in ground.in_flight:
+        count[p] = 1
         for m, cost, _ in index.out[p]:
             c = consumer[m]
-            if cost < distance[c] or (cost == distance[c] and (1, p) < (count[c], before[c])):
-                distance[c], before[c], count[c] = cost, p, 1
+            q = before[c]
+            if cost < distance[c] or (cost == distance[c] and (1, p) < (count[q], q)):
+                distance[c], before[c] = cost, p
                 sources[c] = None
     for c in ground.barred:
         distance[c] = -1
-    heap = [distance[c] * total + c for c in sources if distance[c] >= 0]
+    heap = [distance[c] << bits | c for c in sources if distance[c] >= 0]
     heapify(heap)
-    adjacency = index.hops
-    expansions = 0
+    hops = index.hops
     while heap:
         key = heappop(heap)
-        u = key % total
-        reached = key // total
+        u = key & mask
+        reached = key >> bits
         if distance[u] != reached:
             continue
-        if u == goal:
-            return Found(reached, _path(index, ground, goal, before, count), expansions)
         if u >= index.size:
+            if u == goal:
+                choice = _path(index, ground, goal, before)
+                return Found(reached, choice, len(choice))
             continue
-        expansions += 1
-        own = count[u] + 1
-        for v, use in adjacency[u]:
+        q = before[u]
+        own = count[u] = count[q] + 1 if q >= 0 else 1
+        for v, use in hops[u]:
             cost = reached + use
             known = distance[v]
             if cost < known:
                 distance[v] = cost
                 before[v] = u
-                count[v] = own
-                heappush(heap, cost * total + v)
-            elif cost == known and (own < count[v] or (own == count[v] and u < before[v])):
-                before[v] = u
-                count[v] = own
+                heappush(heap, cost << bits | v)
+            elif cost == known:
+                q = before[v]
+                if own < count[q] or (own == count[q] and u < q):
+                    before[v] = u
     return None
 
 
-def _path(index: Index, ground: Ground, goal: int, before: list[int], count: list[int]) -> Choice:
+def _path(index: Index, ground: Ground, goal: int, before: list[int]) -> Choice:
+    standing, needs = ground.standing, index.needs
     choice: Choice = {}
     c = goal
-    while index.needs[c]:
-        p = before[c]
-        choice[index.needs[c][0]] = p
-        if count[c] == 0 or p in ground.in_flight:
+    while needs[c]:
+        provider = choice[needs[c][0]] = before[c]
+        if provider in standing:
             break
-        c = p
+        c = provider
     return choice
 
 
