@@ -236,7 +236,7 @@ class _Folding:
 
     def _ended(self, event: AttemptEnded) -> None:
         key = (event.node, event.attempt)
-        if self.attempts[key]["outcome"] != "running":
+        if key not in self.attempts or self.attempts[key]["outcome"] != "running":
             return
         self.usd += event.usd
         self.tokens += event.tokens

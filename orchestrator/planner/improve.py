@@ -12,7 +12,7 @@ from itertools import count
 from orchestrator.planner.bound import Sharing
 from orchestrator.planner.index import INFINITY, Index
 from orchestrator.planner.search import Choice, Found, Ground, search
-from orchestrator.planner.union import Union, conflict
+from orchestrator.planner.union import Union, bearing, conflict, rivals
 
 __all__ = ("Frontier", "Work", "legal_tree", "local_search")
 
@@ -63,7 +63,7 @@ def legal_tree(
     while queue:
         _, _, barred, found = heappop(queue)
         work.spend(found.expansions)
-        clash = conflict(index, found.choice)
+        clash = conflict(index, ground, found.choice)
         if clash is None:
             return found.choice
         for p in clash:
@@ -99,7 +99,7 @@ def local_search(index: Index, ground: Ground, goal: int, start: Union, shared: 
                 continue
             work.spend(found.expansions + 1)
             candidate = Union(index, ground, found.choice, goal, timed=False)
-            if candidate.weight < best.weight and conflict(index, found.choice) is None:
+            if candidate.weight < best.weight and conflict(index, ground, found.choice) is None:
                 best, improved = candidate, True
                 break
     return Union(index, ground, best.choice, goal)
@@ -175,18 +175,16 @@ class Frontier:
             self.abandoned = min(self.abandoned, least)
             return
         m, options = self._branch(opened, used, shut)
-        c = index.consumer[m]
         rest = tuple(k for k in opened if k != m)
         for p in options:
             self.choice[m] = p
             if p == index.null:
                 self._dive(rest, used, shut, spent + (index.price[m] or 0), usd, calls, depth + 1)
             else:
-                edge = index.edge.get((p, c), 0)
-                if edge and any(self.choice.get(k) == p for k in index.needs[c] if k != m):
-                    edge = 0
+                # Each need is charged its share of an edge that could serve several, as the bound charges it.
+                edge = next(cost for q, cost in self.sharing.options[m] if q == p)
                 if p in self.standing or p in self.paid:
-                    closed = shut | index.conflict[p]
+                    closed = shut | rivals(index, self.ground, p)
                     self._dive(rest, used | 1 << p, closed, spent + edge, usd, calls, depth + 1)
                 elif self.fits is None or self.fits(usd + index.usd[p], calls + 1):
                     self.paid.add(p)
@@ -214,7 +212,7 @@ class Frontier:
             c = index.consumer[m]
             options = []
             for p, _ in self.sharing.options[m]:
-                if shut >> p & 1 or (p in self.paid and self._depends(p, c)):
+                if shut & bearing(self.ground, p) or (p in self.paid and self._depends(p, c)):
                     continue
                 if (p, c) not in index.edge and self._costs_nothing_more(p, used):
                     return m, [p]
@@ -233,7 +231,7 @@ class Frontier:
 
     def _costs_nothing_more(self, p: int, used: int) -> bool:
         if p in self.standing and p not in self.ground.in_flight:
-            return bool(used >> p & 1) or not self.index.conflict[p]
+            return bool(used >> p & 1) or not rivals(self.index, self.ground, p)
         return bool(used >> p & 1) and self.fits_time is None and not self.index.through
 
     def _price_now(self, p: int, consumer: int) -> int:

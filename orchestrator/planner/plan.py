@@ -159,6 +159,10 @@ class Planner:
             undo={p: tuple(effects) for p, effects in undo.items()},
             undo_cost=cost,
             surcharge=surcharge,
+            rests={
+                number[name]: sum(1 << number[effect] for effect in effects)
+                for name, effects in situation.rests.items()
+            },
             withdrawn=frozenset(withdrawn),
         )
 
@@ -173,7 +177,7 @@ class Planner:
             path = shortest_path(index, ground, goal)
             if path is None:
                 return None
-            if conflict(index, path.choice) is None:
+            if conflict(index, ground, path.choice) is None:
                 return Solution(Union(index, ground, path.choice, goal), path.have)
         choice = legal_tree(index, ground, goal, work)
         if choice is None:

@@ -39,6 +39,8 @@ class Situation:
     """Finished nodes whose effect stands, and whether it can be undone."""
     unresolved: frozenset[str] = frozenset()
     """`once` nodes whose outcome is unknown."""
+    rests: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Nodes whose results were made, directly or through others, from what an effect gave: which effects."""
     finished: frozenset[str] = frozenset()
     """Nodes that never run again in this run."""
     withdrawn: frozenset[tuple[str, str]] = frozenset()

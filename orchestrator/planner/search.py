@@ -39,6 +39,8 @@ class Ground:
     """What undoing each of them costs."""
     surcharge: Mapping[int, int] = field(default_factory=dict)
     """Per node, the undo cost of the `once` effects that it would replace; a search adds it to the node's cost."""
+    rests: Mapping[int, int] = field(default_factory=dict)
+    """Per provider that holds values, a bit mask of the effects that these were made from."""
     withdrawn: Collection[tuple[int, int]] = ()
     """(provider, consumer) pairs that a failed check withdrew from a goal."""
 

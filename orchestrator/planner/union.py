@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heappush
 from orchestrator.planner.index import Index
 from orchestrator.planner.search import Choice, Ground
 
-__all__ = ("Union", "abandoned", "conflict", "order", "seconds", "union_weight")
+__all__ = ("Union", "abandoned", "bearing", "conflict", "order", "rivals", "seconds", "union_weight")
 
 
 def unfinished(index: Index, ground: Ground, choice: Choice) -> list[int]:
@@ -21,13 +21,29 @@ def unfinished(index: Index, ground: Ground, choice: Choice) -> list[int]:
     return sorted({p for p in choice.values() if p != index.null and p not in standing})
 
 
+def bearing(ground: Ground, p: int) -> int:
+    """Return, as a bit mask, a provider and the effects that what it holds was made from."""
+    return 1 << p | ground.rests.get(p, 0)
+
+
+def rivals(index: Index, ground: Ground, p: int) -> int:
+    """Return, as a bit mask, what may not serve beside a provider, or beside an effect that its values rest on."""
+    mask, bits = index.conflict[p], ground.rests.get(p, 0)
+    while bits:
+        mask |= index.conflict[(bits & -bits).bit_length() - 1]
+        bits &= bits - 1
+    return mask
+
+
 def abandoned(index: Index, ground: Ground, choice: Choice) -> list[int]:
-    """Return the finished effects to undo because the route starts another provider and does not use them."""
+    """Return the finished effects to undo because the route starts another provider and does not rest on them."""
     if not ground.undo:
         return []
-    used = set(choice.values())
+    used = 0
+    for p in choice.values():
+        used |= bearing(ground, p)
     due = {effect for p in unfinished(index, ground, choice) for effect in ground.undo.get(p, ())}
-    return sorted(effect for effect in due if effect not in used)
+    return sorted(effect for effect in due if not used >> effect & 1)
 
 
 def union_weight(index: Index, ground: Ground, choice: Choice) -> int:
@@ -54,18 +70,22 @@ def union_weight(index: Index, ground: Ground, choice: Choice) -> int:
     return total + sum(ground.undo_cost[effect] for effect in abandoned(index, ground, choice))
 
 
-def conflict(index: Index, choice: Choice) -> tuple[int, int] | None:
-    """Return two providers that may not serve in one route: they share a value, and one of them is `once`."""
+def conflict(index: Index, ground: Ground, choice: Choice) -> tuple[int, int] | None:
+    """Return two providers that may not serve in one route: they share a value, and one of them is `once`.
+
+    A value that was made from an effect counts as that effect: a letter about a payment is of no use beside another
+    payment.
+    """
     if not index.effects:
         return None
+    providers = sorted(set(choice.values()) - {index.null})
     used = 0
-    for p in choice.values():
-        if p != index.null:
-            used |= 1 << p
-    for p in sorted(set(choice.values()) - {index.null}):
-        clash = used & index.conflict[p]
-        if clash:
-            return p, (clash & -clash).bit_length() - 1
+    for p in providers:
+        used |= bearing(ground, p)
+    for p in providers:
+        shut = rivals(index, ground, p)
+        if used & shut:
+            return p, next(q for q in providers if bearing(ground, q) & shut)
     return None
 
 

@@ -76,10 +76,30 @@ class Context:
             excluded={name: found.reason for name, found in state.excluded.items() if name not in lift},
             effects=effects,
             unresolved=frozenset(name for name in state.unresolved if name not in pending),
+            rests=self.rests(),
             finished=frozenset(state.finished),
             withdrawn=frozenset((p, goal) for goal, providers in state.withdrawn.items() for p in providers),
             left=self.left(),
         )
+
+    def rests(self) -> dict[str, tuple[str, ...]]:
+        """Return the nodes that were given something made from an effect that stands, and from which."""
+        effects = [name for name in self.state.effects if self.node(name).effect == "once" or self.node(name).undo]
+        found: dict[str, tuple[str, ...]] = {}
+        for effect in effects:
+            for name in self.made_from(effect):
+                found[name] = (*found.get(name, ()), effect)
+        return found
+
+    def made_from(self, source: str) -> tuple[str, ...]:
+        """Return the nodes whose latest attempt was given, directly or through others, what *source* made."""
+        state = self.state
+        found: dict[str, None] = {source: None}
+        # In order of completion a node's providers come before it.
+        for name in (*state.finished, *state.flights):
+            if any(provider in found for _, _, provider in state.inputs.get(name, ())):
+                found[name] = None
+        return tuple(name for name in found if name != source)
 
     def _still(self, name: str, started: float) -> float:
         return max((self.node(name).seconds or 0.0) - (self.state.at - started), 0.0)

@@ -7,6 +7,7 @@ run replayable, testable with generated failures, and resumable after a crash, w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -143,7 +144,7 @@ class Run:
         times = [*state.backoff.values(), *(found.verify_at for found in state.unresolved.values())]
         wakes = [WakeAt(at) for at in times if at is not None]
         if run.deadline is not None and not self.finished:
-            wakes.append(WakeAt(run.deadline))
+            wakes.append(WakeAt(after(run.deadline)))
         return (*starts, *calls, *wakes)
 
     # ---------------------------------------------------------------------------------------------------------- facts
@@ -183,7 +184,7 @@ class Run:
         for name, reason in fact.down:
             state.excluded[name] = Exclusion(reason, transient=False)
         if run.deadline is not None:
-            run.command(WakeAt(run.deadline))
+            run.command(WakeAt(after(run.deadline)))
         begin(run)
 
     def _attempt_ended(self, fact: AttemptEnded) -> None:
@@ -245,8 +246,10 @@ class Run:
         if fact.ok:
             state.undone.append((name, True))
             del state.effects[name]
-            for providers in state.held.values():
-                providers.pop(name, None)
+            # What was made from it does not stand without it.
+            for lost in (name, *run.made_from(name)):
+                for providers in state.held.values():
+                    providers.pop(lost, None)
         elif state.undo_tries[name] < run.policy.effects.undo_attempts:
             undo(run, name)
         else:
@@ -291,7 +294,7 @@ class Run:
         run, state = self._context, self.state
         verify_due(run)
         while state.phase == "running":
-            if run.deadline is not None and state.at >= run.deadline and not state.expired:
+            if run.deadline is not None and state.at > run.deadline and not state.expired:
                 state.expired = True
                 if not self._complete():
                     replan(run, "limit", None, "limit:seconds")
@@ -320,3 +323,8 @@ class Run:
         absorb(run)
         state.phase = "closing"
         state.outcome = "met" if state.goal == state.asked else "demoted"
+
+
+def after(deadline: float) -> float:
+    """Return the first moment after a deadline: what ends exactly at it is in time."""
+    return math.nextafter(deadline, math.inf)

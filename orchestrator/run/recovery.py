@@ -244,8 +244,10 @@ def escalate(run: Context, infeasible: Route) -> None:
     reason = infeasible.reason or "unreachable"
     if state.expired and reason.startswith("limit:"):
         reason = "limit:seconds"
-    if reason == "unreachable" and _ask(run):
-        return
+    if reason == "unreachable":
+        if _ask(run):
+            return
+        reason = _stopped_by(run) or reason
     if run.policy.escalation.demote:
         goals = [goal.name for goal in run.graph.goals]
         for goal in goals[goals.index(state.goal) + 1 :]:
@@ -263,6 +265,14 @@ def escalate(run: Context, infeasible: Route) -> None:
         end(run, reason)
     else:
         give_up(run, reason)
+
+
+def _stopped_by(run: Context) -> str | None:
+    """Return the limit without whose guard there would be a route, if it is one that leaves none."""
+    stopped = {name: found.reason for name, found in run.state.excluded.items() if found.reason.startswith("limit:")}
+    if stopped and run.plan(run.state.goal, lift=tuple(stopped)).reason != "unreachable":
+        return list(stopped.values())[-1]
+    return None
 
 
 def _demote(run: Context, goal: str, reason: str) -> None:

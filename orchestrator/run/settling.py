@@ -67,28 +67,35 @@ def late_result(run: Context, fact: LateResult) -> None:
         return
     if state.phase == "waiting":
         state.phase = "running"
-    if fact.outcome == "failed" and happened == "yes":
-        # It was done although it gave no value: what replaces it has to undo it first.
-        state.effects[fact.node] = fact.attempt
-    _settle(run, fact.node, fact.outcome == "succeeded", fact.values, "late_result")
+    _settle(run, fact.node, happened == "yes", fact.values, "late_result", useful=fact.outcome == "succeeded")
 
 
 def _settle(
-    run: Context, name: str, done: bool, values: tuple[Value, ...], by: Literal["verify", "late_result"]
+    run: Context,
+    name: str,
+    done: bool,
+    values: tuple[Value, ...],
+    by: Literal["verify", "late_result"],
+    *,
+    useful: bool = True,
 ) -> None:
     state = run.state
     open_ = state.unresolved.pop(name)
     run.emit(Settled(name, open_.attempt, done, by))
     if open_.verifying:
         state.open_failures[name] = open_.attempt
-    if done:
+    if done and useful:
         run.hold(name, open_.attempt, values)
         absorb(run)
         return
-    if name not in state.effects:
+    if done:
+        # It gave no value, and yet what replaces it has to undo it first.
+        state.effects[name] = open_.attempt
+    else:
         state.usd -= open_.usd
-    exclude(run, name, "excluded: not done")
-    _go_on(run, name, "not done")
+    cause = "done without a result" if done else "not done"
+    exclude(run, name, f"excluded: {cause}")
+    _go_on(run, name, cause)
 
 
 def _left_open(run: Context, name: str) -> None:

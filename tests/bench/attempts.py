@@ -127,8 +127,9 @@ def langgraph(length: int, *, sync: bool, retry: bool) -> Run:
 
     graph = StateGraph(State)
     names = [f"node-{number:02d}" for number in range(length)]
+    node: Any = plain if sync else awaited
     for name in names:
-        graph.add_node(name, plain if sync else awaited, retry_policy=RetryPolicy() if retry else None)
+        graph.add_node(name, node, retry_policy=RetryPolicy() if retry else None)
     for before, after in zip([START, *names], [*names, END], strict=True):
         graph.add_edge(before, after)
     compiled = graph.compile()
@@ -228,9 +229,9 @@ def measure() -> Section:
     text = (
         "Per attempt, and per super-step of a LangGraph `StateGraph` chain of the same length, compiled once, without\n"
         "checkpointer; plain, and with a `RetryPolicy` on every node. *Driver* is the local driver without telemetry;\n"
-        "`Orchestrator.run` adds checked inputs and the telemetry outlet of an application without OpenTelemetry SDK.\n"
-        "Sync tools run in worker threads on both sides. The second table says where the time of an async attempt goes,\n"
-        "each part measured on its own, in microseconds; the rest is the driver's own and the call of the tool."
+        "`Orchestrator.run` adds checked inputs and the outlet of telemetry where no OpenTelemetry SDK is installed.\n"
+        "Sync tools run in worker threads on both sides. The second table says where the time of an async attempt\n"
+        "goes, each part measured on its own, in microseconds; the rest is the driver's own and the call of the tool."
     )
     tables = [
         Table((*header, "driver / LangGraph", "driver / with retry"), rows),

@@ -84,7 +84,9 @@ class Laps(Generic[T]):
         return spread([one / two for one, two in zip(self.seconds[name], self.seconds[other], strict=True)])
 
 
-def time_sync(candidates: Mapping[str, Callable[[], object]], rounds: int, batch: int = 1) -> Laps[Callable[[], object]]:
+def time_sync(
+    candidates: Mapping[str, Callable[[], object]], rounds: int, batch: int = 1
+) -> Laps[Callable[[], object]]:
     """Time plain functions in turn."""
     laps = Laps(candidates, rounds, batch)
     for call in laps.turns():

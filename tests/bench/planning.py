@@ -81,7 +81,8 @@ class Planning:
 
         graph = rx.PyDiGraph()
         number = {name: graph.add_node(name) for name in self.digraph}
-        graph.add_edges_from([(number[a], number[b], float(w)) for a, b, w in self.digraph.edges(data="weight")])
+        weighted: Any = self.digraph.edges(data="weight")
+        graph.add_edges_from([(number[a], number[b], float(weight)) for a, b, weight in weighted])
         start, goal = number[QUESTION], number[GOAL]
         return lambda: rx.digraph_dijkstra_shortest_paths(graph, start, target=goal, weight_fn=float)
 

@@ -9,9 +9,9 @@ It holds for graphs without cycles among values, `once` nodes, trails and limits
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
-import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
@@ -50,8 +50,8 @@ class _Program:
         rows, columns, factors = zip(*self.entries, strict=True)
         matrix = coo_array((factors, (rows, columns)), shape=(len(self.lower), len(self.cost))).tocsr()
         found: Any = milp(
-            np.array(self.cost, dtype=float),
-            integrality=np.ones(len(self.cost)),
+            self.cost,
+            integrality=[1] * len(self.cost),
             bounds=Bounds(0, 1),
             constraints=LinearConstraint(matrix, self.lower, self.upper),
             options={"mip_rel_gap": 0.0},
@@ -83,10 +83,10 @@ def cheapest_union(graph: Graph, view: View, goal: Goal) -> int:
                     continue
                 takes = program.variable("takes", name, need.parameter, provider)
                 terms[takes] = 1
-                program.row({takes: 1, program.variable("node", provider, cost=weights[provider]): -1}, -np.inf, 0)
+                program.row({takes: 1, program.variable("node", provider, cost=weights[provider]): -1}, -inf, 0)
                 if written is not None:
                     edge = program.variable("edge", provider, name, cost=micro(written.cost))
-                    program.row({takes: 1, edge: -1}, -np.inf, 0)
+                    program.row({takes: 1, edge: -1}, -inf, 0)
             program.row(terms, 0, 0)
     program.row({program.variable("node", goal.name): 1}, 1, 1)
     solution = program.solve()

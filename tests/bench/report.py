@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 __all__ = ("Bar", "Section", "Table", "machine", "page")
 
@@ -55,8 +54,15 @@ def machine() -> str:
         processor = names[0] if names else processor
     except OSError:
         pass  # not Linux: the general name will do
-    peers = ", ".join(f"{name} {version(name)}" for name in PEERS)
+    peers = ", ".join(f"{name} {_version(name)}" for name in PEERS)
     return f"{processor}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}; {peers}"
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "(none)"
 
 
 def page(sections: Iterable[Section], seconds: float) -> str:
@@ -70,9 +76,10 @@ def page(sections: Iterable[Section], seconds: float) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench`; do not edit. Everything is measured side by side with the peer named, in one process,",
-        "in turn (A B A B), and compared round by round: `median [least..greatest]` over the rounds. Only ratios mean",
-        "something on another machine, or on this one at another hour. Garbage collection is off while a clock runs.",
+        "Written by `make bench`; do not edit. Everything is measured side by side with the peer named, in one",
+        "process, in turn (A B A B), and compared round by round: `median [least..greatest]` over the rounds. Only",
+        "ratios mean something on another machine, or on this one at another hour; both sides run with the garbage",
+        "collector off.",
         "",
         f"Machine: {machine()}. The whole run took {seconds:.0f} s.",
         "",
@@ -83,8 +90,3 @@ def page(sections: Iterable[Section], seconds: float) -> str:
         for table in section.tables:
             lines += ["", *table.lines()]
     return "\n".join(lines) + "\n"
-
-
-def progress(text: str) -> None:
-    """Say on stderr what is going on."""
-    print(text, file=sys.stderr, flush=True)

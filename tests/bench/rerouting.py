@@ -78,18 +78,15 @@ def timed_parts() -> Iterator[dict[str, float]]:
 
         return call
 
-    tree, local, run = plan.legal_tree, plan.local_search, plan.Frontier.run
-    places: tuple[tuple[Any, str, Any, str], ...] = (
-        (plan, "legal_tree", tree, PARTS[0]),
-        (plan, "local_search", local, PARTS[1]),
-        (plan.Frontier, "run", run, PARTS[2]),
-    )
+    planning: Any = plan
+    places = ((planning, "legal_tree"), (planning, "local_search"), (planning.Frontier, "run"))
+    untimed = [getattr(owner, name) for owner, name in places]
     try:
-        for owner, name, function, part in places:
+        for part, (owner, name), function in zip(PARTS, places, untimed, strict=True):
             setattr(owner, name, timed(part, function))
         yield spent
     finally:
-        for owner, name, function, _ in places:
+        for (owner, name), function in zip(places, untimed, strict=True):
             setattr(owner, name, function)
 
 
@@ -124,8 +121,8 @@ def measure() -> Section:
     header = ("nodes", "reroutes", "median, ms", "p99, ms", "most, ms", "proved", *PARTS, "rest")
     text = (
         "From the values held after half of the route, one node of the other half excluded; default budget, several\n"
-        f"needs per node. The time of a reroute is the least of {ROUNDS} turns. The last four columns say where the time\n"
-        "of all of them goes; the rest is finding out what lies behind the goal, first bounds, and writing the route."
+        f"needs per node. The time of a reroute is the least of {ROUNDS} turns. The last columns say where the time\n"
+        "goes; the rest is finding out what lies behind the goal, first bounds, and writing the route."
     )
     return Section("A reroute in the middle of a run", text, [Table(header, rows)], bars)
 

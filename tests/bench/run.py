@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
 from tests.bench import attempts, planning, quality, rerouting, simulating, starting
-from tests.bench.report import Section, page, progress
+from tests.bench.report import Section, page
 
 __all__ = ("main",)
 
@@ -33,10 +34,10 @@ def main() -> None:
     for name in options.only or SECTIONS:
         at = perf_counter()
         sections.append(SECTIONS[name]())
-        progress(f"{name}: {perf_counter() - at:.0f} s")
+        print(f"{name}: {perf_counter() - at:.0f} s", file=sys.stderr, flush=True)
     text = page(sections, perf_counter() - began)
     if options.output is None:
-        print(text)
+        print(text, end="")
     else:
         options.output.write_text(text, encoding="utf-8")
 

@@ -6,12 +6,14 @@ factor of fifty, as the latencies and prices of real tools do, so that ties are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from math import exp, log
 from random import Random
 
 from orchestrator.graph import Edge, Goal, Graph, Need, Node
 
-__all__ = ("GOAL", "QUESTION", "joined", "layered", "staged", "straight")
+__all__ = ("GOAL", "QUESTION", "joined", "layered", "staged")
 
 QUESTION = "question"
 """The only run input."""
@@ -36,7 +38,7 @@ def layered(size: int, seed: int, *, degree: int = 4) -> Graph:
     # The last layer feeds the goal only; the others make up for it, so that the mean is what was asked for.
     inner = sum(len(layer) for layer in layers[:-1])
     edges_left = degree * size - len(layers[-1])
-    for layer, following in zip(layers, layers[1:], strict=False):
+    for layer, following in pairwise(layers):
         for node in layer:
             count = min(len(following), max(1, round(edges_left / inner)))
             edges_left, inner = edges_left - count, inner - 1
@@ -72,11 +74,6 @@ def staged(size: int, seed: int, *, degree: int = 4) -> Graph:
         )
         for node in range(size)
     )
-
-
-def straight(length: int) -> Graph:
-    """Return a chain of *length* nodes without alternatives."""
-    return staged(length, 0, degree=1)
 
 
 def joined(size: int, seed: int) -> Graph:
@@ -126,8 +123,8 @@ def _joining(random: Random, name: str, value: str, layers: Sequence[Sequence[st
 
 def _cost(random: Random) -> float:
     """Draw a cost in units, evenly over its logarithm."""
-    return round(LEAST * (MOST / LEAST) ** random.random(), 3)
+    return round(exp(random.uniform(log(LEAST), log(MOST))), 3)
 
 
-def _graph(nodes: Sequence[Node] | object) -> Graph:
-    return Graph(tuple(nodes), (Goal(GOAL, (ANSWER,)),))  # type: ignore[arg-type]
+def _graph(nodes: Iterable[Node]) -> Graph:
+    return Graph(tuple(nodes), (Goal(GOAL, (ANSWER,)),))

@@ -20,7 +20,9 @@ SECONDS = 10.0
 REFUND = Graph(
     (
         Node("crm", needs=(Need("order_id", "order_id"),), provides=("order",), effect="read", seconds=0.12),
-        Node("stripe", needs=(Need("order", "order"),), provides=("refund",), effect="idempotent", usd=0.3, seconds=0.4),
+        Node(
+            "stripe", needs=(Need("order", "order"),), provides=("refund",), effect="idempotent", usd=0.3, seconds=0.4
+        ),
         Node("razorpay", needs=(Need("order", "order"),), provides=("refund",), effect="idempotent", usd=0.45),
         Node("email", needs=(Need("refund", "refund"),), provides=("notice",), effect="idempotent", seconds=0.2),
         Node("sms", needs=(Need("refund", "refund"),), provides=("notice",), effect="idempotent", usd=0.02),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from tests.bench.laps import time_sync
 from tests.bench.report import Bar, Section, Table
@@ -29,7 +30,7 @@ def start(arguments: Sequence[str]) -> None:
 
 def measure() -> Section:
     """Start every process in turn."""
-    laps = time_sync({name: (lambda a=arguments: start(a)) for name, arguments in COMMANDS.items()}, ROUNDS)
+    laps = time_sync({name: partial(start, arguments) for name, arguments in COMMANDS.items()}, ROUNDS)
     rows = [
         (f"`{name}`", laps.time(name, 1e3).text(0), laps.ratio(name, "pass").text(1),
          laps.ratio(name, "import langgraph.graph").text(2))
