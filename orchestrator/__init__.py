@@ -24,6 +24,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.decorator import tool
     from orchestrator.errors import (
         InputError,
         NotApplicable,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from orchestrator.policy import Policy
     from orchestrator.result import Attempt, RunResult
     from orchestrator.runtime import Orchestrator
-    from orchestrator.tool import tool
 
 __all__ = (
     "Attempt",
@@ -94,7 +94,7 @@ _HOMES = {
     "RunResult": "result",
     "SpecError": "errors",
     "ToolFailed": "errors",
-    "tool": "tool",
+    "tool": "decorator",
 }
 """Where each public name lives. They are imported on first use, so that importing the package costs next to nothing."""
 

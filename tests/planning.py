@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.graph import Goal, Graph
+from orchestrator.graph import Goal, Graph, Node
 from orchestrator.planner import Limits, Route, Situation
 from tests import oracle
 
@@ -33,10 +33,10 @@ def planner_limits(limits: oracle.Left) -> Limits:
 def oracle_route(graph: Graph, goal: Goal, situation: oracle.Situation, route: Route) -> oracle.Route:
     """Read the planner's route as the oracle's choices."""
     sources = {**route.sources, goal.name: route.goal_sources}
+    consumers: list[Node | Goal] = [*(graph.by_name[name] for name in sorted(route.sources)), goal]
     choices = {
         want: source
-        for consumer in [*(graph.by_name[name] for name in sorted(route.sources)), goal]
+        for consumer in consumers
         for (want, _), source in zip(oracle.wants_of(consumer), sources[consumer.name], strict=True)
     }
     return oracle.route_of(graph, goal, situation, choices)
-

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from orchestrator.drivers.local import LocalRun
 from orchestrator.drivers.values import Values
 from orchestrator.errors import ToolFailed
-from orchestrator.events import AttemptEnded, CallEnded, LateResult, Record, Woken
+from orchestrator.events import AttemptEnded, CallEnded, LateResult, Record, Retried, Woken
 from orchestrator.nodes.binding import Bindings, CallContext, NodeBinding, Reply
 from orchestrator.simulate import Simulation
 from tests.test_run_contracts import scenarios
@@ -97,7 +97,7 @@ def plain(record: Record) -> Any:
         event = replace(event, seconds=0.0, usd=0.0, values=tuple(replace(v, digest="", size=0) for v in event.values))
     if isinstance(event, CallEnded):
         event = replace(event, values=tuple(replace(v, digest="", size=0) for v in event.values))
-    if hasattr(event, "until"):
+    if isinstance(event, Retried):
         event = replace(event, until=0.0)
     return record.seq, event
 

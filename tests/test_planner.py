@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import networkx as nx
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -114,7 +116,7 @@ def test_single_needs_are_plain_dijkstra(graph: Graph, data: st.DataObject) -> N
     view = declared_view(graph, Objective())
     excluded = data.draw(st.sets(st.sampled_from([node.name for node in graph.nodes]), max_size=4))
     weight = dict(view.weights)
-    digraph = nx.DiGraph()
+    digraph: nx.DiGraph[Any] = nx.DiGraph()
     digraph.add_node("source")
     for goal in graph.goals:
         digraph.add_node(("goal", goal.name))

@@ -40,10 +40,10 @@ slow_to_draw = settings(suppress_health_check=list(HealthCheck))
 
 
 @st.composite
-def scenarios(draw: st.DrawFn, *, limited: bool = False, instant: bool = False, **shape: Any) -> Simulation:
+def scenarios(draw: st.DrawFn, /, *, limited: bool = False, instant: bool = False, **shape: Any) -> Simulation:
     """Draw a graph, a fault script and a policy, as a simulation; in an instant one everything happens at time 0."""
     graph = draw(graphs(max_nodes=8, **shape))
-    times = {"seconds": None, "backoff": 0.0, "max_backoff": 1e9} if instant else {}
+    times: dict[str, Any] = {"seconds": None, "backoff": 0.0, "max_backoff": 1e9} if instant else {}
     graph = replace(graph, nodes=tuple(replace(node, timeout=2.5, **times) for node in graph.nodes))
     script = draw(fault_scripts(graph))
     limits = Limits()
@@ -329,8 +329,8 @@ def test_outstanding_commands_after_a_crash_are_those_not_yet_answered(simulatio
         fact = step.records[0].event
         if isinstance(fact, AttemptEnded):
             pending.pop((fact.node, fact.attempt), None)
-        elif fact.event == "call_ended":
-            pending.pop((fact.kind, fact.n), None)  # type: ignore[union-attr]
+        elif isinstance(fact, CallEnded):
+            pending.pop((fact.kind, fact.n), None)
         for command in step.commands:
             if isinstance(command, Start):
                 pending[command.node, command.attempt] = command

@@ -106,6 +106,17 @@ def test_a_run_restored_after_every_fact_gives_the_same_commands() -> None:
     assert crashing.machine.snapshot() == plain.machine.snapshot()
 
 
+def test_a_failed_check_is_remembered_after_a_crash() -> None:
+    """What a check withdrew stays withdrawn: when the other provider fails too, the run does not come back to it."""
+    goals = [Goal("best", ("v",), check=True), Goal("less", ("w",))]
+    run = ByHand(graph(node("a", "", "v"), node("b", "", "v", units=3.0), node("w"), goals=goals))
+    run.succeed("a")
+    run.answer("check", "best", False, "not good enough")
+    run.crash()
+    run.fail("b")
+    assert run.in_flight == ["w"]
+
+
 def test_a_snapshot_survives_being_written_as_json() -> None:
     """A snapshot is plain data: read back from its text it restores the same run."""
     run = ByHand(eventful())

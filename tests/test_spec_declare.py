@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from orchestrator.decorator import tool
 from orchestrator.errors import SpecError
 from orchestrator.spec.declare import declaration_of, spec_from_tools
 from orchestrator.spec.dump import to_yaml
 from orchestrator.spec.load import load_file, load_text
 from orchestrator.spec.models import EdgeSpec, GoalSpec
 from orchestrator.spec.resolve import resolve
-from orchestrator.tool import tool
 
 
 def void(result: str) -> None:
@@ -154,7 +154,7 @@ def test_a_plain_function_is_a_tool() -> None:
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Write a package with a tool that is declared in code."""
     (tmp_path / "shop.py").write_text(
-        "from orchestrator.tool import tool\n"
+        "from orchestrator.decorator import tool\n"
         "def void(result): ...\n"
         "@tool(provides='pages', effect='once', undo=void)\n"
         "def web(question): ...\n",

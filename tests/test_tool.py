@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.decorator import tool
 from orchestrator.errors import SpecError
 from orchestrator.spec.declare import declaration_of, spec_from_tools
 from orchestrator.spec.models import NeedSpec, Retry
-from orchestrator.tool import tool
 
 
 def rule(question: str) -> bool:

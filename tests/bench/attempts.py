@@ -31,8 +31,8 @@ from tests.bench.shapes import GOAL, QUESTION
 __all__ = ("Chain", "measure", "tools")
 
 LENGTHS = (5, 20)
-ROUNDS = 25
-REPEATS = 4
+ROUNDS = 61
+REPEATS = 2
 """Runs of a turn: what follows another candidate's turn finds cold caches, once."""
 
 Tool = Callable[..., Any]
