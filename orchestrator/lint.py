@@ -400,7 +400,7 @@ def _cycles(survey: _Survey) -> Iterator[Finding]:
 
 
 def _did_you_mean(name: str, known: Collection[str]) -> str | None:
-    close = difflib.get_close_matches(name, sorted(known), n=3, cutoff=_ALIKE)
+    close = difflib.get_close_matches(name, sorted(known), cutoff=_ALIKE)
     likely = next((other for other in close if not _is_variant(name, other)), None)
     return None if likely is None else f"did you mean `{visible(likely)}`?"
 

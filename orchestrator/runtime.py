@@ -6,10 +6,12 @@ telemetry outlets), and runs, which it starts and forgets.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -78,8 +80,7 @@ class Orchestrator:
         from orchestrator.spec.declare import spec_from_tools
         from orchestrator.spec.resolve import resolve
 
-        if isinstance(policy, Mapping):
-            policy = Policy.model_validate(policy)
+        policy = Policy.model_validate(policy) if isinstance(policy, Mapping) else policy
         spec, functions = spec_from_tools(tools, goals, **rest)
         resolved = resolve(spec, functions=functions, policy=policy)
         self._begin(resolved, functions, "", frozenset(), None, sinks, tracer, clock, environ)
@@ -147,6 +148,7 @@ class Orchestrator:
         self._redactor = Redactor.from_environment(secrets, os.environ if environ is None else environ)
         self._blueprint = Blueprint(resolved.graph, resolved.policy, source)
         self._bindings: Bindings | None = None
+        self._streams: set[asyncio.Task[None]] = set()
         self._outlets = Outlets(sinks, tracer, self._redactor.redact)
 
     # ----------------------------------------------------------------------------------------------------- inspection
@@ -180,7 +182,8 @@ class Orchestrator:
             InputError: There is no such goal, or no such node.
         """
         goal = self._goal(goal)
-        given = {*self.graph.run_inputs, *(inputs or ())}
+        defaults = (item.name for item in self.graph.inputs if not item.required)
+        given = {*self.graph.run_inputs, *defaults, *(inputs or ())}
         limits = self.policy.limits
         situation = Situation(
             held=dict.fromkeys(sorted(given), (INPUT,)),
@@ -262,15 +265,8 @@ class Orchestrator:
     ) -> LocalRun:
         """Prepare a run on the running event loop, without starting it: for callers that want to cancel it.
 
-        Args:
-            inputs: As for `run`.
-            goal: As for `run`.
-            down: As for `run`.
-            seed: As for `run`.
-            run_id: As for `run`.
-            faults: As for `run`.
-            on_record: Called with every record as it happens, on the event loop; must be quick and not raise.
-            more: Run inputs.
+        The arguments are those of `run`, and *on_record*: called with every record as it happens, on the event loop; it
+        must be quick and not raise.
         """
         from orchestrator.drivers.local import LocalRun
         from orchestrator.drivers.values import Values, reference
@@ -321,25 +317,35 @@ class Orchestrator:
 
         return anyio.run(main)
 
-    async def stream(self, inputs: Mapping[str, Any] | None = None, /, **options: Any) -> AsyncIterator[Record]:
+    async def stream(self, inputs: Mapping[str, Any] | None = None, /, **options: Any) -> AsyncGenerator[Record, None]:
         """Run, and yield every record as it happens; the arguments are those of `run`.
 
-        A slow reader does not slow the run. Leaving the iteration early cancels the run.
+        A slow reader does not slow the run. Closing the iterator early cancels the run; wrap it in
+        `contextlib.aclosing` where the loop may be left with ``break``.
         """
         send, receive = anyio.create_memory_object_stream[Record](float("inf"))
-        run = self.start(inputs, on_record=send.send_nowait, **options)
+
+        def offer(record: Record) -> None:
+            with suppress(anyio.BrokenResourceError):  # the reader has left
+                send.send_nowait(record)
+
+        run = self.start(inputs, on_record=offer, **options)
 
         async def drive() -> None:
             with send:
                 await run.run()
 
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(drive)
-            try:
-                with receive:
-                    async for record in receive:
-                        yield record
-            finally:
+        # No task group: a generator may be closed by another task than the one that began it.
+        task = asyncio.create_task(drive())
+        self._streams.add(task)
+        task.add_done_callback(self._streams.discard)
+        try:
+            with receive:
+                async for record in receive:
+                    yield record
+            await task
+        finally:
+            if not task.done():
                 run.cancel("the reader has left")
 
     # ------------------------------------------------------------------------------------------------------ lifetimes

@@ -124,21 +124,21 @@ def graphs(draw: st.DrawFn, names: st.SearchStrategy[str] = NAMES) -> Graph:
 
 
 @given(graphs())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_networkx_round_trip(graph: Graph) -> None:
     """A graph goes to networkx and comes back equal."""
     assert from_networkx(to_networkx(graph)) == graph
 
 
 @given(graphs())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_node_link_round_trip_through_json(graph: Graph) -> None:
     """Node-link data survives being written as JSON text."""
     assert from_node_link(json.loads(json.dumps(to_node_link(graph)))) == graph
 
 
 @given(graphs(st.text("abc", min_size=1, max_size=1)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_networkx_edges_are_the_permitted_pairs(graph: Graph) -> None:
     """There is an edge from each provider to each consumer that it may serve, and no other."""
     forbidden = {(edge.source, edge.target) for edge in graph.edges if edge.forbid}
@@ -371,15 +371,19 @@ def test_route_with_its_providers_is_drawn_exactly() -> None:
     ]
 
 
-@pytest.mark.parametrize(("route", "goal"), [(("web",), "found"), (("wiki", "write"), "answered"), (("write",), None)])
-def test_route_ends_at_the_best_goal_that_it_serves(route: tuple[str, ...], goal: str | None) -> None:
-    """Given the nodes of a route alone, exactly one goal is thick: the best one whose values they provide."""
-    for line in to_mermaid(shop(), route=route).splitlines():
-        if "==>" in line and " goal_" in line:
-            assert line.endswith(f" goal_{goal}")
-    members = re.search(r"class (\S+) route", to_mermaid(shop(), route=route))
-    assert members is not None
-    assert [box for box in members[1].split(",") if "goal" in box] == ([f"goal_{goal}"] if goal else [])
+@pytest.mark.parametrize(
+    ("graph", "route", "goals"),
+    [
+        (shop(), ("web",), ["goal_found"]),
+        (shop(), ("wiki", "write"), ["goal_answered"]),
+        (refund(), ("crm",), []),
+    ],
+)
+def test_route_ends_at_the_best_goal_that_it_serves(graph: Graph, route: tuple[str, ...], goals: list[str]) -> None:
+    """Given the nodes of a route alone, one goal is thick at most: the best one whose values they provide."""
+    text = to_mermaid(graph, route=route)
+    assert list(dict.fromkeys(re.findall(r"==> (goal_\w+)", text))) == goals
+    assert re.findall(r"goal_\w+", text[text.index("    class ") :]) == goals
 
 
 def test_costs_follow_the_objective() -> None:
@@ -449,7 +453,7 @@ MERMAID = re.compile(
 
 
 @given(graphs())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_mermaid_text_stays_within_its_grammar(graph: Graph) -> None:
     """Whatever the names are, every line is a statement of a flowchart and every text is letters and entities."""
     names = [node.name for node in graph.nodes]
@@ -458,7 +462,7 @@ def test_mermaid_text_stays_within_its_grammar(graph: Graph) -> None:
 
 
 @given(graphs())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_diagram_boxes_have_their_own_identifiers(graph: Graph) -> None:
     """Names that differ only in marks never become one box."""
     boxes = re.findall(r"^    (\w+)[\[(]", to_mermaid(graph), re.MULTILINE)
@@ -623,7 +627,7 @@ def test_text_of_a_long_chain() -> None:
 
 
 @given(graphs())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_exports_are_one_line_per_statement(graph: Graph) -> None:
     """A name never breaks a line of the text drawing, and equal graphs draw equal."""
     text = to_text(graph)

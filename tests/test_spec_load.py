@@ -222,6 +222,13 @@ def test_names_are_not_unknown_where_a_section_is_lost() -> None:
     assert [(each.code, each.help) for each in problems(text)] == [("E020", "did you mean 'tools'?")]
 
 
+def test_nothing_is_refused_where_what_is_allowed_is_lost() -> None:
+    """If what the file allows cannot be read, references and commands are not called forbidden."""
+    tools = "tools: {web: {python: 'shop:f'}, sort: {shell: [sort]}}\n"
+    text = f"version: 1\nimports: {{allow: 5, shell: yes}}\n{tools}{GOAL}"
+    assert [each.code for each in problems(text)] == ["E022", "E022"]
+
+
 def test_an_unknown_key_that_holds_no_names_hides_nothing() -> None:
     """A slip at the top that can hold no nodes does not keep other problems from being found."""
     text = f"version: 1\ndescription: x\n{TOOL}edges: [{{from: wbe, to: found}}]\n{GOAL}"
@@ -349,6 +356,8 @@ def test_problems_of_all_files_at_once(tmp_path: Path) -> None:
         ("linked/other.yaml", "lies outside the folder of the root file"),
         ("../*.yaml", "lies outside the folder of the root file"),
         ("/etc/*", "lies outside the folder of the root file"),
+        ("/none/*", "lies outside the folder of the root file"),
+        ("../none*", "lies outside the folder of the root file"),
         ("none.yaml", "there is no file 'none.yaml'"),
         ("none*.yaml", "'none*.yaml' names no file"),
         ("sub", "there is no file 'sub'"),

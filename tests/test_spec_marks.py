@@ -26,7 +26,16 @@ def shown(content: bytes | str) -> tuple[str, int | None, int | None]:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        *(("no", "no"), ("on", "on"), ("yes", "yes"), ("y", "y"), ("off", "off"), ("true", True), ("FALSE", False)),
+        *(
+            ("no", "no"),
+            ("on", "on"),
+            ("yes", "yes"),
+            ("y", "y"),
+            ("off", "off"),
+            ("true", True),
+            ("FALSE", False),
+            ("True", True),
+        ),
         *(("12:30", "12:30"), ("12:30:00", "12:30:00"), ("2026-01-01", "2026-01-01"), ("1_000", "1_000")),
         *(("012", 12), ("0o14", 12), ("0x1f", 31), ("-7", -7), ("+7", 7), ("1e3", 1000.0), ("1.", 1.0), (".5", 0.5)),
         *(("-1.5e-3", -0.0015), ("~", None), ("null", None), ("", None), ("Null", None), ("nuLL", "nuLL")),
@@ -110,6 +119,7 @@ def test_an_anchor_may_be_set_anew() -> None:
         ("a: *b", "E001", "there is no anchor 'b'", 1, 4),
         ("a: &b [*b]", "E004", "an alias may not stand inside its own anchor", 1, 8),
         ("a: b: c", "E001", "not valid YAML: mapping values are not allowed in this context", 1, 5),
+        ("a: [b", "E001", "not valid YAML: did not find expected ',' or ']'", 1, 6),
         ("a: [b\n", "E001", "not valid YAML: did not find expected ',' or ']'", 2, 1),
         ("\tb: c", "E001", "not valid YAML: found character that cannot start any token", 1, 1),
         ("a: \x00", "E001", "the character U+0000 may not stand in a YAML file", 1, 4),

@@ -191,7 +191,7 @@ class LocalRun:
         context = CallContext(self.first.run_id, command.node, command.attempt, command.key)
         try:
             reply = await self.bindings.nodes[command.node].call(self.values.inputs(command.inputs), context)
-            references = await self._keep(command.node, reply)
+            references = await _references(reply)
         except NotApplicable:
             self._ended(command, started, "inapplicable")
         except Exception as error:
@@ -203,16 +203,6 @@ class LocalRun:
             raise
         else:
             self._ended(command, started, "succeeded", references, reply)
-
-    async def _keep(self, node: str, reply: Reply) -> tuple[Value, ...]:
-        references = []
-        for name, value in reply.values.items():
-            if isinstance(value, str | bytes) and len(value) > LARGE:
-                references.append(await anyio.to_thread.run_sync(reference, name, value))
-            else:
-                references.append(reference(name, value))
-        self.values.keep(node, reply.values)
-        return tuple(references)
 
     def _ended(
         self,
@@ -227,9 +217,13 @@ class LocalRun:
         key = (command.node, command.attempt)
         node = self.machine.graph.by_name[command.node]
         usd = (node.usd or 0.0) if reply is None or reply.usd is None else reply.usd
-        if failure is not None and failure.happened == "no":
+        if outcome == "inapplicable" or (failure is not None and failure.happened == "no"):
             usd = 0.0
-        if self._attempts.pop(key, None) is None:
+        live = self._attempts.pop(key, None) is not None
+        if reply is not None and (live or node.effect == "once"):
+            # A value is written once: only a late answer that settles an open effect may still bring one.
+            self.values.keep(command.node, reply.values)
+        if not live:
             if outcome == "succeeded" or (failure is not None and failure.type != "cancelled"):
                 self._post(LateResult(command.node, command.part, command.attempt, outcome, values, failure))
             return
@@ -310,4 +304,18 @@ class LocalRun:
             case "verify":
                 assert binding.verify is not None
                 reply = await binding.verify(inputs, command.key)
-                return reply is not None, None, () if reply is None else await self._keep(command.subject, reply)
+                if reply is None:
+                    return False, None, ()
+                self.values.keep(command.subject, reply.values)
+                return True, None, await _references(reply)
+
+
+async def _references(reply: Reply) -> tuple[Value, ...]:
+    """Return the references of a reply's values; large texts are hashed in a thread."""
+    found = []
+    for name, value in reply.values.items():
+        if isinstance(value, str | bytes) and len(value) > LARGE:
+            found.append(await anyio.to_thread.run_sync(reference, name, value))
+        else:
+            found.append(reference(name, value))
+    return tuple(found)

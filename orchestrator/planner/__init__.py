@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from orchestrator.planner.explain import Explanation, explain
+from orchestrator.planner.index import NANO
 from orchestrator.planner.plan import Planner
 from orchestrator.planner.route import LimitFigures, Limits, Route, Situation
 
-__all__ = ("Explanation", "LimitFigures", "Limits", "Planner", "Route", "Situation", "explain")
+__all__ = ("NANO", "Explanation", "LimitFigures", "Limits", "Planner", "Route", "Situation", "explain")

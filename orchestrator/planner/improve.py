@@ -20,7 +20,7 @@ HOPELESS = INFINITY >> 64
 """A bound above this means that some need cannot be served at all."""
 
 DEPTH = 400
-"""The branch and bound recurses once per need; beyond this it leaves the branch to its bound."""
+"""The branch and bound recurses once per need, far below Python's limit; deeper branches are left to their bound."""
 
 
 class Work:
@@ -131,6 +131,7 @@ class Frontier:
         self.standing = ground.standing
         self.choice: Choice = {}
         self.paid: set[int] = set()
+        self.ring = self._has_ring()
         self.guess = self._guess()
 
     @property
@@ -146,6 +147,16 @@ class Frontier:
     def run(self) -> None:
         """Search until done or out of budget."""
         self._dive(tuple(self.index.needs[self.goal]), 0, 0, 0, 0, 0, 0)
+
+    def _has_ring(self) -> bool:
+        """Whether values go round in a circle: some node may serve one that comes before it."""
+        place = {p: i for i, p in enumerate(self.sharing.nodes)}
+        return any(
+            place.get(p, -1) >= place[c]
+            for c in self.sharing.nodes
+            for m in self.index.needs[c]
+            for p, _ in self.sharing.options[m]
+        )
 
     def _guess(self) -> dict[int, int]:
         """Estimate what each node costs with all its needs; the order of branching, nothing else, depends on it."""
@@ -214,7 +225,7 @@ class Frontier:
             for p, _ in self.sharing.options[m]:
                 if shut & bearing(self.ground, p) or (p in self.paid and self._depends(p, c)):
                     continue
-                if (p, c) not in index.edge and self._costs_nothing_more(p, used):
+                if (p, c) not in index.edge and self._costs_nothing_more(p, c, used):
                     return m, [p]
                 options.append(p)
             if best is None or len(options) < len(best[1]):
@@ -229,7 +240,10 @@ class Frontier:
             options.insert(at, index.null)
         return m, options
 
-    def _costs_nothing_more(self, p: int, used: int) -> bool:
+    def _costs_nothing_more(self, p: int, consumer: int, used: int) -> bool:
+        # In a ring of values a node that is paid may still have to be fed by this very consumer.
+        if self.ring and p not in self.standing and consumer != self.goal:
+            return False
         if p in self.standing and p not in self.ground.in_flight:
             return bool(used >> p & 1) or not rivals(self.index, self.ground, p)
         return bool(used >> p & 1) and self.fits_time is None and not self.index.through
@@ -243,10 +257,12 @@ class Frontier:
         stack, seen = [p], {p}
         while stack:
             for m in self.index.needs[stack.pop()]:
-                q = self.choice.get(m)
+                q = self.choice.get(m, self.index.null)
+                if q == self.index.null:
+                    continue
                 if q == consumer:
                     return True
-                if q is not None and q in self.paid and q not in seen:
+                if q in self.paid and q not in seen:
                     seen.add(q)
                     stack.append(q)
         return False

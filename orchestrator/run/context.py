@@ -41,6 +41,11 @@ class Context:
         """Return the idempotency key of a node in this run."""
         return f"{self.first.run_id}:{node}"
 
+    def note_effect(self, name: str, attempt: int) -> None:
+        """Take a node's effect as standing, the latest of all."""
+        self.state.effects.pop(name, None)
+        self.state.effects[name] = attempt
+
     def hold(self, name: str, attempt: int, values: tuple[Value, ...]) -> None:
         """Take a node's result as held; its effect, if it has one, stands from now on."""
         node, state = self.node(name), self.state
@@ -49,7 +54,7 @@ class Context:
             if value.name in node.provides:
                 state.held.setdefault(value.name, {})[name] = value
         if node.effect == "once" or node.undo:
-            state.effects[name] = attempt
+            self.note_effect(name, attempt)
 
     # --------------------------------------------------------------------------------------------------------- planning
 
@@ -70,8 +75,12 @@ class Context:
             for name in state.effects
             if self.node(name).effect == "once" or self.node(name).undo
         }
+        # What is being undone, and what was made from it, does not stand any more.
+        undoing = [subject for key, subject in state.calls.items() if key.startswith("undo:")]
+        gone = {lost: None for effect in undoing for lost in (effect, *self.made_from(effect))}
+        held = {value: tuple(p for p in providers if p not in gone) for value, providers in state.held.items()}
         return Situation(
-            held={value: tuple(providers) for value, providers in state.held.items() if providers},
+            held={value: providers for value, providers in held.items() if providers},
             in_flight=in_flight,
             excluded={name: found.reason for name, found in state.excluded.items() if name not in lift},
             effects=effects,

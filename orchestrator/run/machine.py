@@ -31,9 +31,9 @@ from orchestrator.graph import INPUT, Graph
 from orchestrator.planner import Planner, Route
 from orchestrator.policy import Policy
 from orchestrator.run.closing import close, wait_for_people
-from orchestrator.run.commands import Call, Command, Start, WakeAt
+from orchestrator.run.commands import Call, Cancel, Command, Start, WakeAt
 from orchestrator.run.context import Context
-from orchestrator.run.recovery import CHECKS, absorb, begin, end, escalate, exclude, fail, give_up, replan
+from orchestrator.run.recovery import CHECKS, absorb, begin, end, escalate, exclude, fail, replan
 from orchestrator.run.settling import late_result, unknown, verified, verify_due
 from orchestrator.run.starting import call, start_ready, undo
 from orchestrator.run.state import Exclusion, RunState
@@ -132,7 +132,9 @@ class Run:
         """
         run, state = self._context, self.state
         starts = [
-            Start(n, 0, f.attempt, run.passed(n, state.inputs[n]), run.key(n), run.node(n).timeout)
+            Cancel(n, 0, f.attempt)
+            if f.cancelling
+            else Start(n, 0, f.attempt, run.passed(n, state.inputs[n]), run.key(n), run.node(n).timeout)
             for n, f in state.flights.items()
         ]
         calls = []
@@ -207,7 +209,7 @@ class Run:
                 unknown(run, fact)
                 return
             if failure.happened == "yes" and (node.effect == "once" or node.undo):
-                state.effects[fact.node] = fact.attempt
+                run.note_effect(fact.node, fact.attempt)
             fail(run, fact, failure)
 
     def _replan_if_used(self, name: str) -> None:
@@ -286,6 +288,11 @@ class Run:
             todo = [n for n in state.route.nodes if n not in state.finished and n not in state.flights]
             if {*todo, *state.backoff} == set(route.nodes):
                 return
+            # A better route is no reason to end a run that has no reroutes left.
+            limit, vetoed = run.policy.limits.reroutes, dict(state.view.vetoes)
+            spent = limit is not None and state.counts.get("reroute", 0) >= limit
+            if spent and not any(name in vetoed for name in (*todo, *state.backoff)):
+                return
         replan(run, "view", None, state.view.id)
 
     # ------------------------------------------------------------------------------------------------------- progress
@@ -305,7 +312,8 @@ class Run:
             if state.route is None or not start_ready(run):
                 break
         if state.phase == "running" and state.idle and not self._complete() and not wait_for_people(run):
-            give_up(run, "nothing is left to start")
+            escalate(run, Route(state.goal, "impossible", reason="nothing is left to start"))
+            self._advance()
         if state.phase == "closing":
             close(run)
 

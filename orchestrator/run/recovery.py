@@ -25,7 +25,7 @@ from orchestrator.events import (
     Trigger,
     Warned,
 )
-from orchestrator.planner import Route
+from orchestrator.planner import NANO, Route
 from orchestrator.run.commands import Cancel, WakeAt
 from orchestrator.run.context import Context
 from orchestrator.run.state import Exclusion
@@ -79,10 +79,29 @@ def _retry_delay(run: Context, name: str, failure: Failure) -> float | None:
         if failure.retry_after > node.max_backoff:
             return None
         delay = max(delay, failure.retry_after)
-    left = run.left()
-    too_late = left.seconds is not None and delay >= left.seconds
-    too_dear = left.usd is not None and (node.usd or 0.0) > left.usd
-    return None if too_late or too_dear or left.calls == 0 else delay
+    return delay if _fits_again(run, name, delay) else None
+
+
+def _fits_again(run: Context, name: str, delay: float) -> bool:
+    """Whether another attempt, and the rest of the route after it, is permitted and within the limits."""
+    state, left, route = run.state, run.left(), run.state.route
+    if route is None or name in dict(state.view.vetoes):
+        return False
+    todo = (n for n in route.nodes if n != name and n not in state.finished and n not in state.flights)
+    rest = [name, *todo]
+    usd = sum(round((run.node(n).usd or 0.0) * NANO) for n in rest)
+    seconds = round((delay + _seconds_from(run, route, name)) * NANO)
+    return (
+        (left.usd is None or usd <= round(left.usd * NANO))
+        and (left.calls is None or len(rest) <= left.calls)
+        and (left.seconds is None or seconds <= round(left.seconds * NANO))
+    )
+
+
+def _seconds_from(run: Context, route: Route, name: str) -> float:
+    """Return the declared time from the start of a node to the end of what waits for it."""
+    later = [_seconds_from(run, route, other) for other, sources in route.sources.items() if name in sources]
+    return (run.node(name).seconds or 0.0) + max(later, default=0.0)
 
 
 def jittered(run: Context, name: str, kind: str, failures: int) -> float:
@@ -244,9 +263,9 @@ def escalate(run: Context, infeasible: Route) -> None:
     reason = infeasible.reason or "unreachable"
     if state.expired and reason.startswith("limit:"):
         reason = "limit:seconds"
+    if reason != "check" and not state.expired and reason != "limit:reroutes" and _ask(run):
+        return
     if reason == "unreachable":
-        if _ask(run):
-            return
         reason = _stopped_by(run) or reason
     if run.policy.escalation.demote:
         goals = [goal.name for goal in run.graph.goals]

@@ -90,7 +90,7 @@ def _settle(
         return
     if done:
         # It gave no value, and yet what replaces it has to undo it first.
-        state.effects[name] = open_.attempt
+        run.note_effect(name, open_.attempt)
     else:
         state.usd -= open_.usd
     cause = "done without a result" if done else "not done"

@@ -34,7 +34,7 @@ def start_ready(run: Context) -> bool:
             continue
         turn = run.node(name).effect != "once" or _effects_turn(run, route, name)
         # People are asked everything at once, so an effect behind one that waits for them is cleared already.
-        if not turn and not any(run.node(other).effect == "once" for other in state.asked_for):
+        if not turn and not state.asked_for:
             continue
         if _over_limit(run, name):
             return True
@@ -46,7 +46,9 @@ def start_ready(run: Context) -> bool:
 def _effects_turn(run: Context, route: Route, name: str) -> bool:
     """Whether it is this `once` node's turn."""
     state = run.state
-    if state.unresolved or any(run.node(other).effect == "once" for other in state.flights):
+    if any(found.verifying or other in route.uses for other, found in state.unresolved.items()):
+        return False
+    if any(run.node(other).effect == "once" for other in state.flights):
         return False
     todo = [other for other in route.nodes if other not in state.finished]
     dependent: dict[str, None] = {}

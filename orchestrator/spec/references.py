@@ -24,7 +24,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec
 from pathlib import Path as FilePath
-from types import MethodType, ModuleType, UnionType
+from types import ModuleType, UnionType
 from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
 from pydantic import TypeAdapter
@@ -266,12 +266,10 @@ def _home(found: Any) -> str | None:
 
 
 def _code_behind(found: Any) -> Any:
-    """Return what a call of *found* calls in the end."""
+    """Return what a call of *found* calls in the end; methods and wrappers themselves tell where they come from."""
     while True:
         if isinstance(found, functools.partial):
             found = found.func
-        elif isinstance(found, MethodType | staticmethod | classmethod):
-            found = found.__func__
         elif get_origin(found) is Annotated:
             found = get_args(found)[0]
         elif get_origin(found) is not None:
