@@ -29,7 +29,7 @@ from orchestrator.faults import FaultPlan
 from orchestrator.graph import Goal, Graph
 from orchestrator.policy import Limits, Policy
 from orchestrator.result import fold
-from orchestrator.run import Run
+from orchestrator.run import Call, Cancel, Run, Start
 from orchestrator.simulate import Simulation
 from tests import oracle
 from tests.strategies import fate, fault_scripts, graphs, pick
@@ -323,8 +323,6 @@ def test_a_log_replays_to_itself_and_from_a_snapshot_at_every_event(simulation: 
 def test_outstanding_commands_after_a_crash_are_those_not_yet_answered(simulation: Simulation) -> None:
     """A run restored after any step still asks for exactly what was in flight, under the same ids."""
     pending: dict[Any, Any] = {}
-    from orchestrator.run import Call, Start
-
     for run, step in simulation.steps(simulation.first_record()):
         fact = step.records[0].event
         if isinstance(fact, AttemptEnded):
@@ -332,9 +330,9 @@ def test_outstanding_commands_after_a_crash_are_those_not_yet_answered(simulatio
         elif isinstance(fact, CallEnded):
             pending.pop((fact.kind, fact.n), None)
         for command in step.commands:
-            if isinstance(command, Start):
+            if isinstance(command, Start | Cancel):
                 pending[command.node, command.attempt] = command
             elif isinstance(command, Call):
                 pending[command.kind, command.n] = command
-        asked = [c for c in Run.restore(run.snapshot()).outstanding() if isinstance(c, Start | Call)]
+        asked = [c for c in Run.restore(run.snapshot()).outstanding() if isinstance(c, Start | Call | Cancel)]
         assert sorted(map(repr, asked)) == sorted(map(repr, pending.values()))
