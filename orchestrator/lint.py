@@ -9,120 +9,17 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
-from typing import Any, Literal
 
 from orchestrator.export import to_text
 from orchestrator.export.flow import Consumer, Flow, flows, given, visible
+from orchestrator.findings import SEVERITIES, Finding, InferredEdge, Report, listed
 from orchestrator.graph import INPUT, Edge, Graph, Node
 
-__all__ = ("Finding", "InferredEdge", "Report", "Severity", "report")
+__all__ = ("report",)
 
-Severity = Literal["error", "warning", "note"]
-
-_SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 _ALIKE = 0.8
 """Least `difflib` ratio at which two names are taken for a slip of the pen."""
-_SHOWN = 3
-"""Findings of one kind that the text shows in full; the others are named only."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that the author of a graph should know."""
-
-    code: str
-    severity: Severity
-    message: str
-    subject: str
-    """The node, value, goal or input that it is about; for an edge ``source -> target``."""
-    help: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the finding as JSON-ready data."""
-        return {
-            "code": self.code,
-            "severity": self.severity,
-            "message": self.message,
-            "subject": self.subject,
-            "help": self.help,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class InferredEdge:
-    """An edge that follows from needs and provides."""
-
-    source: str
-    target: str
-    value: str
-    to_goal: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What `report` found: the graph's shape, its run inputs and edges, and the findings, gravest first."""
-
-    name: str
-    shape: str
-    """The graph in text, goal by goal."""
-    declared: tuple[str, ...]
-    """Declared run inputs."""
-    inferred: tuple[str, ...]
-    """Values that something needs, nobody provides and nobody declared: run inputs as well."""
-    inferred_edges: tuple[InferredEdge, ...]
-    findings: tuple[Finding, ...]
-
-    def count(self, severity: Severity) -> int:
-        """Return how many findings of *severity* there are."""
-        return sum(finding.severity == severity for finding in self.findings)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the report as JSON-ready data."""
-        return {
-            "name": self.name,
-            "inputs": {"declared": list(self.declared), "inferred": list(self.inferred)},
-            "edges": [
-                {"from": edge.source, "to": edge.target, "value": edge.value, "goal": edge.to_goal}
-                for edge in self.inferred_edges
-            ],
-            "findings": [finding.as_dict() for finding in self.findings],
-        }
-
-    def __str__(self) -> str:
-        lines = [f"graph {visible(self.name)}", "", "goals, best first"]
-        lines += [f"  {line}" for line in self.shape.splitlines()]
-        lines += ["", "run inputs"]
-        lines += [f"  {visible(value)}" for value in self.declared]
-        lines += [f"  {visible(value)} (inferred: nobody provides it)" for value in self.inferred]
-        lines += [] if self.declared or self.inferred else ["  none"]
-        lines += ["", "edges, inferred from needs and provides", *self._edge_lines(), "", *self._finding_lines()]
-        return "\n".join(lines)
-
-    def _edge_lines(self) -> Iterator[str]:
-        for (target, to_goal, value), edges in groupby(
-            self.inferred_edges, key=lambda edge: (edge.target, edge.to_goal, edge.value)
-        ):
-            names = [visible(edge.source) for edge in edges]
-            sources = names[0] if len(names) == 1 else f"{{{' | '.join(names)}}}"
-            yield f"  {sources} -> {'goal ' if to_goal else ''}{visible(target)}: {visible(value)}"
-
-    def _finding_lines(self) -> Iterator[str]:
-        counts = [(self.count(severity), severity) for severity in _SEVERITIES]
-        told = ", ".join(f"{count} {severity}{'s' if count > 1 else ''}" for count, severity in counts if count)
-        yield f"findings: {told or 'none'}"
-        for _, group in groupby(self.findings, key=lambda finding: finding.code):
-            alike = list(group)
-            told_help = None
-            for finding in alike[:_SHOWN]:
-                yield f"  {finding.severity}[{finding.code}]: {finding.message}"
-                if finding.help not in (None, told_help):
-                    yield f"    = help: {finding.help}"
-                told_help = finding.help
-            if alike[_SHOWN:]:
-                yield f"    and {len(alike) - _SHOWN} more: {_names(finding.subject for finding in alike[_SHOWN:])}"
 
 
 def report(graph: Graph, *, declared_inputs: bool) -> Report:
@@ -137,7 +34,7 @@ def report(graph: Graph, *, declared_inputs: bool) -> Report:
     for check in (_goals, _needs, _cycles, _optional_needs, _values, _nodes, _edges, _goal_order, _effects):
         findings += check(survey)
     # Stable: within one severity the checks keep their order, and each goes through the graph in order of names.
-    findings.sort(key=lambda finding: _SEVERITIES.index(finding.severity))
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     declared = tuple(sorted(known.name for known in graph.inputs))
     return Report(
         graph.name, to_text(graph), declared, survey.inferred, tuple(_inferred_edges(survey.flows)), tuple(findings)
@@ -260,9 +157,9 @@ def _needs(survey: _Survey) -> Iterator[Finding]:
 
 def _why(flow: Flow) -> str:
     """Say why nobody can serve a need."""
-    reasons = [f"{_names([name])} can never run" for name in flow.providers]
+    reasons = [f"{listed([name])} can never run" for name in flow.providers]
     for edge in flow.forbidden:
-        reasons.append(f"{_names([edge.source])} is forbidden" + (f": {visible(edge.reason)}" if edge.reason else ""))
+        reasons.append(f"{listed([edge.source])} is forbidden" + (f": {visible(edge.reason)}" if edge.reason else ""))
     return "; ".join(reasons) or "nobody provides it"
 
 
@@ -273,8 +170,8 @@ def _values(survey: _Survey) -> Iterator[Finding]:
             continue
         idle = [name for name in names if name not in survey.useful]
         meant = _did_you_mean(value, wanted)
-        message = f"value `{visible(value)}`, provided by {_names(names)}, is needed by nobody and no goal"
-        message += f", so that {_names(idle)} {'serves' if len(idle) == 1 else 'serve'} no goal" if idle else ""
+        message = f"value `{visible(value)}`, provided by {listed(names)}, is needed by nobody and no goal"
+        message += f", so that {listed(idle)} {'serves' if len(idle) == 1 else 'serve'} no goal" if idle else ""
         help = meant or (f"list `{visible(value)}` among a goal's values, or after: of a node" if idle else None)
         yield Finding("unused-value", "warning" if idle or meant else "note", message, value, help)
 
@@ -391,7 +288,7 @@ def _cycles(survey: _Survey) -> Iterator[Finding]:
             and flow.need.value in values
             and not set(values).isdisjoint(survey.graph.by_name[flow.consumer.name].provides)
         )
-        message = f"values {_names(values)} need each other, through nodes {_names(nodes)}"
+        message = f"values {listed(values)} need each other, through nodes {listed(nodes)}"
         if any(survey.can_run(survey.graph.providers.get(value, ())) for value in values):
             yield Finding("cycle", "note", f"{message}; no route goes round", values[0])
         else:
@@ -412,7 +309,3 @@ def _is_variant(name: str, other: str) -> bool:
         return re.findall(r"\d+", name) != re.findall(r"\d+", other)
     short, long = sorted((words, others), key=len)
     return len(short) < len(long) and set(short) <= set(long)
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(f"`{visible(name)}`" for name in dict.fromkeys(names))

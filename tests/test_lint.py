@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.findings import Finding, InferredEdge, Report
 from orchestrator.graph import Edge, Goal, Graph, Need, Node, RunInput
-from orchestrator.lint import Finding, InferredEdge, Report, report
+from orchestrator.lint import report
 from tests.test_export import graphs, needs
 
 

@@ -421,6 +421,7 @@ def test_inputs_that_are_not_declared() -> None:
     body = """\
 inputs: {question: {type: string}}
 tools:
+  may: {declared: true, needs: {hint: {value: qestion, optional: 1}}}
   web: {declared: true, needs: [qestion], provides: pages}
   write: {declared: true, needs: {text: {value: extra, optional: 1}}, after: [pges]}
   w: {python: "shop:two"}
@@ -429,8 +430,8 @@ tools:
     found = problems(body, goal=goal, w=two)
     assert [(each.message.partition(",")[0], each.line, each.column) for each in found] == [
         ("'g' needs 'answr'", 3, 35),
-        ("'web' needs 'qestion'", 6, 33),
-        ("'write' needs 'pges'", 7, 79),
+        ("'web' needs 'qestion'", 7, 33),
+        ("'write' needs 'pges'", 8, 79),
     ]
     assert [each.help for each in found[1:]] == ["did you mean 'question'?", "did you mean 'pages'?"]
     assert {each.code for each in found} == {"E030"}

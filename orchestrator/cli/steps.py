@@ -119,7 +119,7 @@ def step_table(result: RunResult) -> Table:
                 step += 1
                 attempt = outcomes[event.node, event.attempt]
                 text = attempt.outcome if attempt.error is None else f"{attempt.outcome}: {attempt.error}"
-                usd = f"{event.usd:.4f}" if event.usd else "-"
+                usd = f"{attempt.usd:.4f}" if attempt.usd else "-"
                 table.add_row(
                     str(step),
                     event.node,

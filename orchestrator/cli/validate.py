@@ -9,7 +9,8 @@ import click
 
 from orchestrator.cli.output import Exit, print_json
 from orchestrator.errors import SpecError
-from orchestrator.lint import Report, report
+from orchestrator.findings import Report
+from orchestrator.lint import report
 
 __all__ = ("command",)
 

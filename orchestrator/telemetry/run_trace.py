@@ -59,6 +59,7 @@ class _Attempt:
     span: Span
     effect: str | None
     end_ns: int | None = None
+    usd: float = 0.0
     unanswered: bool = False
     unsettled: bool = False
 
@@ -231,7 +232,7 @@ class RunTrace:
                 names.OUTPUTS: outputs_text(event.values),
             },
         )
-        attempt.end_ns = self.now_ns
+        attempt.end_ns, attempt.usd = self.now_ns, event.usd
         if event.outcome == "failed":
             self.writer.error(attempt.span, None if failure is None else failure.message or failure.type)
             attempt.unanswered, attempt.unsettled = True, unknown
@@ -244,6 +245,9 @@ class RunTrace:
         if attempt is None or not attempt.unsettled:
             return
         attempt.span.set_attribute(names.ATTEMPT_SETTLED, "done" if event.done else "not done")
+        if not event.done:
+            self.usd -= attempt.usd
+            attempt.span.set_attribute(names.COST_USD, 0.0)
         attempt.unsettled = False
         attempt.end_if_complete()
 
@@ -382,12 +386,7 @@ class RunTrace:
     # --------------------------------------------------------------------------------------------------------- spans
 
     def _start(
-        self,
-        name: str,
-        attributes: Attributes,
-        *,
-        kind: SpanKind = SpanKind.INTERNAL,
-        links: Iterable[Span] = (),
+        self, name: str, attributes: Attributes, *, kind: SpanKind = SpanKind.INTERNAL, links: Iterable[Span] = ()
     ) -> Span:
         return self.writer.start(name, self.now_ns, attributes, parent=self.parent, kind=kind, links=links)
 
