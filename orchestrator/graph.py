@@ -156,13 +156,16 @@ class Graph:
 
     def implied_edges(self) -> Iterator[tuple[str, str, str]]:
         """Yield (provider, consumer, value) for every permitted pair; goals are consumers too."""
-        consumers = [(node.name, node.needs) for node in self.nodes]
-        consumers += [(goal.name, goal.needs) for goal in self.goals]
-        for consumer, needs in consumers:
+        consumers = [(node.name, node.needs, True) for node in self.nodes]
+        consumers += [(goal.name, goal.needs, False) for goal in self.goals]
+        for consumer, needs, is_node in consumers:
             for need in needs:
                 for provider in self.providers.get(need.value, ()):
+                    # A node and a goal may share a name; a written edge then means the node.
                     written = self.written_edges.get((provider, consumer))
-                    if provider != consumer and not (written and written.forbid):
+                    meant = is_node or consumer not in self.by_name
+                    itself = is_node and provider == consumer
+                    if not itself and not (meant and written is not None and written.forbid):
                         yield provider, consumer, need.value
 
     def as_dict(self) -> dict[str, Any]:
