@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from heapq import heapify, heappop, heappush
 
 from orchestrator.planner.index import INFINITY, Index
@@ -23,7 +24,7 @@ Choice = dict[int, int]
 """What a route takes: per need its provider's number, or `Index.null` for done without."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ground:
     """What a search stands on, in the index's numbers: what is held, in flight, and may not be used."""
 
@@ -44,7 +45,7 @@ class Ground:
     withdrawn: Collection[tuple[int, int]] = ()
     """(provider, consumer) pairs that a failed check withdrew from a goal."""
 
-    @property
+    @cached_property
     def standing(self) -> frozenset[int]:
         """Providers that need not be run: they hold a value, or are in flight."""
         return frozenset(self.in_flight).union(*self.held.values())
@@ -64,63 +65,87 @@ def shortest_path(index: Index, ground: Ground, goal: int) -> Found | None:
 
     A heap entry is one integer, the distance above the consumer's number: half the cost of a tuple.
     """
-    bits, consumer = index.bits, index.consumer
+    bits, size, hops = index.bits, index.size, index.hops
     mask = (1 << bits) - 1
     distance = [INFINITY] * index.total
     before = [-1] * index.total
-    # Unfinished nodes in each provider's tree, itself included; a tie goes to the smaller.
-    count = [0] * index.size
-    sources: dict[int, None] = dict.fromkeys(index.roots)
-    for c in index.roots:
-        distance[c] = 0
-    for value, providers in ground.held.items():
-        for m in index.wanted.get(value, ()):
-            c = consumer[m]
-            for p in providers:
-                if (p, c) in index.forbidden or (p, c) in ground.withdrawn:
-                    continue
-                cost = index.edge.get((p, c), 0)
-                if cost < distance[c] or (cost == distance[c] and p < before[c]):
-                    distance[c], before[c] = cost, p
-                    sources[c] = None
-    for p in ground.in_flight:
-        count[p] = 1
-        for m, cost, _ in index.out[p]:
-            c = consumer[m]
-            q = before[c]
-            if cost < distance[c] or (cost == distance[c] and (1, p) < (count[q], q)):
-                distance[c], before[c] = cost, p
-                sources[c] = None
+    # Unfinished nodes in each provider's tree, itself included; found only when a tie asks for it.
+    count: dict[int, int] = dict.fromkeys(ground.in_flight, 1)
+    sources = _sources(index, ground, distance, before)
     for c in ground.barred:
         distance[c] = -1
     heap = [distance[c] << bits | c for c in sources if distance[c] >= 0]
     heapify(heap)
-    hops = index.hops
+    pop, push = heappop, heappush
     while heap:
-        key = heappop(heap)
+        key = pop(heap)
         u = key & mask
         reached = key >> bits
         if distance[u] != reached:
             continue
-        if u >= index.size:
+        if u >= size:
             if u == goal:
                 choice = _path(index, ground, goal, before)
                 return Found(reached, choice, len(choice))
             continue
-        q = before[u]
-        own = count[u] = count[q] + 1 if q >= 0 else 1
         for v, use in hops[u]:
             cost = reached + use
             known = distance[v]
             if cost < known:
                 distance[v] = cost
                 before[v] = u
-                heappush(heap, cost << bits | v)
-            elif cost == known:
-                q = before[v]
-                if own < count[q] or (own == count[q] and u < q):
-                    before[v] = u
+                push(heap, cost << bits | v)
+            elif cost == known and _smaller(u, before[v], before, count, ground.standing):
+                before[v] = u
     return None
+
+
+def _sources(index: Index, ground: Ground, distance: list[int], before: list[int]) -> list[int]:
+    """Set what can start at once, and what is fed by something held or in flight; return those consumers."""
+    found: dict[int, None] = dict.fromkeys(index.roots)
+    for c in index.roots:
+        distance[c] = 0
+    consumer, plain = index.consumer, not (index.forbidden or ground.withdrawn or index.edge)
+    for value, providers in ground.held.items():
+        for m in index.wanted.get(value, ()):
+            c = consumer[m]
+            for p in providers:
+                if not plain and ((p, c) in index.forbidden or (p, c) in ground.withdrawn):
+                    continue
+                cost = 0 if plain else index.edge.get((p, c), 0)
+                if cost < distance[c] or (cost == distance[c] and p < before[c]):
+                    distance[c], before[c] = cost, p
+                    found[c] = None
+    for p in ground.in_flight:
+        for m, cost, _ in index.out[p]:
+            c = consumer[m]
+            # What is held wins a tie against what is only in flight.
+            if cost < distance[c] or (cost == distance[c] and before[c] in ground.in_flight and p < before[c]):
+                distance[c], before[c] = cost, p
+                found[c] = None
+    return list(found)
+
+
+def _smaller(one: int, other: int, before: list[int], count: dict[int, int], standing: frozenset[int]) -> bool:
+    """Whether *one* wins a tie of equal costs: fewer unfinished nodes in its tree, then the first by name."""
+    ours, theirs = _count(one, before, count, standing), _count(other, before, count, standing)
+    return ours < theirs or (ours == theirs and one < other)
+
+
+def _count(node: int, before: list[int], count: dict[int, int], standing: frozenset[int]) -> int:
+    """Return the unfinished nodes in a settled provider's tree, itself included; remembers them for its whole chain."""
+    chain = []
+    while node >= 0 and node not in count:
+        if node in standing:
+            count[node] = 0
+            break
+        chain.append(node)
+        node = before[node]
+    size = count.get(node, 0)
+    for link in reversed(chain):
+        size += 1
+        count[link] = size
+    return size
 
 
 def _path(index: Index, ground: Ground, goal: int, before: list[int]) -> Choice:
