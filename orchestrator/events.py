@@ -9,14 +9,17 @@ Times are seconds on the run's own clock. Events never hold a value, only its na
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, TypeAdapter
 
 from orchestrator.weight import View
 
 __all__ = (
+    "CALL_KINDS",
+    "FACTS",
     "Absorbed",
     "AttemptEnded",
     "AttemptStarted",
@@ -62,9 +65,8 @@ class Value:
 class Failure:
     """Why an attempt failed.
 
-    ``type`` is of low cardinality (`timeout`, `connection`, `rate_limited`, `http_4xx`, `http_5xx`, `invalid_output`,
-    else the exception's class name). ``transient``: the same call may succeed later. ``happened``: whether the side
-    effect took place, as far as the caller can tell.
+    ``type`` is of low cardinality: `timeout`, `connection`, `http_5xx` and the like, else the exception's class name.
+    ``transient``: the same call may succeed later. ``happened``: whether the side effect took place, if that is known.
     """
 
     type: str
@@ -75,6 +77,7 @@ class Failure:
 
 
 CallKind = Literal["guard", "gate", "check", "verify", "undo"]
+CALL_KINDS: Mapping[str, CallKind] = {kind: kind for kind in get_args(CallKind)}
 Trigger = Literal["start", "failed", "unknown", "inapplicable", "check", "view", "limit", "undo_failed", "demoted"]
 Answers = tuple[tuple[str, int], ...]
 """The failed attempts, as (node, attempt), that a decision answers."""

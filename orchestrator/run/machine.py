@@ -16,6 +16,8 @@ from pydantic import TypeAdapter
 
 from orchestrator.errors import RecordError
 from orchestrator.events import (
+    CALL_KINDS,
+    FACTS,
     AttemptEnded,
     CallEnded,
     CancelRequested,
@@ -116,13 +118,13 @@ class Run:
         Raises:
             RecordError: The log does not begin with `run_started`.
         """
-        facts = [(record.at, record.event) for record in records if record.is_fact]
+        facts = [(record.at, record.event) for record in records if isinstance(record.event, FACTS)]
         if not facts or not isinstance(facts[0][1], RunStarted):
             raise RecordError("a run's log begins with run_started")
         run = cls(facts[0][1])
         written: list[Record] = []
         for at, fact in facts:
-            written.extend(run.feed(fact, at).records)  # type: ignore[arg-type]
+            written.extend(run.feed(fact, at).records)
         return run, tuple(written)
 
     def outstanding(self) -> tuple[Command, ...]:
@@ -142,7 +144,7 @@ class Run:
             kind, _, n = key.partition(":")
             inputs = run.goal_inputs() if kind == "check" else run.passed(subject, state.inputs[subject])
             timeout = run.policy.timeout if kind == "check" else run.node(subject).timeout
-            calls.append(Call(kind, int(n), subject, inputs or (), run.key(subject), timeout))  # type: ignore[arg-type]
+            calls.append(Call(CALL_KINDS[kind], int(n), subject, inputs or (), run.key(subject), timeout))
         times = [*state.backoff.values(), *(found.verify_at for found in state.unresolved.values())]
         wakes = [WakeAt(at) for at in times if at is not None]
         if run.deadline is not None and not self.finished:
