@@ -137,8 +137,7 @@ class LateResult:
 class CallEnded:
     """A call other than an attempt is over: a guard, a gate, a goal's check, a verify or an undo.
 
-    ``ok`` is None where nothing could be found out: a guard or gate that raised, a verify that still does not know.
-    ``reason`` says why a gate stops, a check failed, or what was raised.
+    ``ok`` is None where nothing could be found out; ``reason`` says why a gate stops, a check failed, or what raised.
     """
 
     kind: CallKind
