@@ -133,6 +133,9 @@ goals: [{name: told, values: [letter]}]
     with pytest.raises(SpecError) as caught:
         load_text(text.replace(', "${SHORT}"]', "]"), environ={"MODEL": "secret-model-name", "SHORT": "abc"})
     assert caught.value.problems[0].message == "no model is called '***'"
+    with pytest.raises(SpecError) as caught:
+        load_text(text.replace(', "${SHORT}"]', "]"), environ={"MODEL": "mod", "SHORT": "abc"})
+    assert caught.value.problems[0].message == "no model is called '***'"
 
 
 def test_all_unset_variables_are_found_at_once() -> None:

@@ -19,7 +19,7 @@ from orchestrator.spec.problems import Finding, Path, placed, shown
 from orchestrator.spec.scalars import scalar
 from orchestrator.spec.shape import read_shape, value_at
 
-__all__ = ("VERSION", "Part", "plain_data", "read_part", "with_scalars")
+__all__ = ("VERSION", "Part", "plain_data", "read_part")
 
 VERSION = 1
 """The version of the format that this program reads."""
@@ -108,7 +108,7 @@ def plain_data(data: Any, path: Path = ()) -> Any:
     return data
 
 
-def with_scalars(filled: Filled, findings: list[Finding]) -> bool:
+def _with_scalars(filled: Filled, findings: list[Finding]) -> bool:
     """Read filled texts where a text is wrong as the scalar they would be without quotes; return whether any was.
 
     So ``usd: "${PRICE}"`` is a number, and an API key made of digits stays a text.
@@ -143,7 +143,7 @@ def _fragment(
     filled: Filled, written: Any, spoiled: Collection[Path]
 ) -> tuple[Fragment | None, list[Finding], frozenset[Path]]:
     fragment, findings = read_shape(Fragment, filled.data, written)
-    if findings and with_scalars(filled, findings):
+    if findings and _with_scalars(filled, findings):
         fragment, findings = read_shape(Fragment, filled.data, written)
     left_out = frozenset(_entry(path) for path in (*spoiled, *(finding.path for finding in findings)))
     if left_out:

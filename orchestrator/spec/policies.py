@@ -12,7 +12,7 @@ from orchestrator.policy import Policy
 from orchestrator.spec.environment import fill
 from orchestrator.spec.folder import Folder, UnreadableFileError, content
 from orchestrator.spec.marks import Document, document
-from orchestrator.spec.part import plain_data, with_scalars
+from orchestrator.spec.part import plain_data
 from orchestrator.spec.problems import Finding, did_you_mean, placed, quoted
 from orchestrator.spec.shape import read_shape
 
@@ -53,8 +53,6 @@ def read_policy(text: bytes | str, file: str, environ: Mapping[str, str]) -> Pol
     written = plain_data(read.data if read.data is not None else {}, ("policy",))
     filled = fill(written, environ)
     policy, findings = read_shape(Policy, filled.data, written)
-    if findings and with_scalars(filled, findings):
-        policy, findings = read_shape(Policy, filled.data, written)
     found = [placed(finding, read, filled.secrets) for finding in filled.findings + findings]
     problems = (*read.problems, *found)
     return PolicyText(read, None if problems else policy, problems, frozenset(filled.secrets))
