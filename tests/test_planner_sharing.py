@@ -134,3 +134,14 @@ def test_a_goal_of_held_values_needs_no_call(calls: int) -> None:
     given_all = graph(node("a", "x"), goals="g: x")
     route = plan(given_all, calls=calls)
     assert (route.verdict, route.nodes, route.weight, route.exact) == ("found", (), 0, True)
+
+
+def test_what_lies_behind_a_goal_is_told_providers_first() -> None:
+    """A node that both the goal and a later node can use still comes after what it needs itself."""
+    from orchestrator.planner.bound import Sharing
+
+    found = graph(node("a"), node("b", "a"), node("c", "a b"), goals="g: b a c")
+    planner = Planner(found)
+    index = planner.index(declared_view(found, Objective()))
+    sharing = Sharing(index, planner.ground(index, Situation()), index.goal_number["g"])
+    assert [index.names[p] for p in sharing.nodes] == ["a", "b", "c"]

@@ -84,13 +84,17 @@ class Sharing:
         """Collect what may serve the goal; return its unfinished nodes, providers before their consumers."""
         index, ground = self.index, self.ground
         post: list[int] = []
-        seen = {self.goal}
+        seen: set[int] = set()
         stack: list[tuple[int, bool]] = [(self.goal, False)]
         while stack:
             c, left = stack.pop()
             if left:
                 post.append(c)
                 continue
+            # Marked when it is entered, not when it is found: else a node could come before its providers.
+            if c in seen:
+                continue
+            seen.add(c)
             stack.append((c, True))
             for m in index.needs[c]:
                 found: list[tuple[int, int]] = []
@@ -101,7 +105,6 @@ class Sharing:
                     if p in ground.in_flight or p in self.alive:
                         found.append((p, edge))
                     if p in self.alive and p not in seen:
-                        seen.add(p)
                         stack.append((p, False))
                 self.options[m] = found
             if index.edge or self.weight is not None:
