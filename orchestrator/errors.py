@@ -6,7 +6,11 @@
     ├── SpecError (ValueError)       the author of the graph file can fix it; carries every problem found
     ├── InputError (ValueError)      the caller of a run can fix it: an input is missing or does not fit
     ├── NotAvailableError            the graph asks for something that this version or environment cannot call
-    └── RecordError (ValueError)     a run's record or snapshot cannot be read, or does not belong to this graph
+    ├── RecordError (ValueError)     a run's record or snapshot cannot be read, or does not belong to this graph
+    └── StoreError                   the store cannot be read or written: the run stops where its record ends
+        ├── RunNotFoundError         the store has no run of this name
+        ├── RunTakenError            another live process drives the run
+        └── FencedError              another process has taken the run over: this one may not go on with it
 
     signals, raised by a tool on purpose
     ├── NotApplicable                "I have no part in this run": no failure, the run goes another way
@@ -22,13 +26,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 __all__ = (
+    "FencedError",
     "InputError",
     "NotApplicable",
     "NotAvailableError",
     "OrchestratorError",
     "Problem",
     "RecordError",
+    "RunNotFoundError",
+    "RunTakenError",
     "SpecError",
+    "StoreError",
     "ToolFailed",
 )
 
@@ -137,6 +145,22 @@ class NotAvailableError(OrchestratorError):
 
 class RecordError(OrchestratorError, ValueError):
     """A run's record or snapshot cannot be read, or the events do not fit it."""
+
+
+class StoreError(OrchestratorError):
+    """The store cannot be read or written; what it holds is whole, and a run stops where its record ends."""
+
+
+class RunNotFoundError(StoreError):
+    """The store has no run of this name."""
+
+
+class RunTakenError(StoreError):
+    """Another live process drives the run."""
+
+
+class FencedError(StoreError):
+    """Another process has taken the run over; this one may neither record nor call anything more of it."""
 
 
 class NotApplicable(Exception):

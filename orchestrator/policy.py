@@ -8,11 +8,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from orchestrator.units import Seconds
+from orchestrator.units import Seconds, risk_level
 
-__all__ = ("Effects", "Escalation", "Limits", "Objective", "Planning", "Policy", "RetryPolicy")
+__all__ = (
+    "Approval",
+    "Effects",
+    "Escalation",
+    "Limits",
+    "Objective",
+    "People",
+    "Planning",
+    "Policy",
+    "RetryPolicy",
+    "RunLogPolicy",
+)
 
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -51,8 +62,44 @@ class Limits(Group):
 class Escalation(Group):
     """What happens when no feasible route to the asked goal is left."""
 
-    by: Literal["policy"] = Field("policy", description="who decides: the policy's own rule")
+    by: Literal["policy", "model", "person"] = Field(
+        "policy", description="who decides: the rule below, a model, or a person; the rule stands in for a model"
+    )
     demote: bool = Field(True, description="whether a run may be demoted to a lower listed goal")
+    model: str | None = Field(None, description="the model that decides: a name under models:")
+    calls: int = Field(2, ge=0, le=100, description="questions to the model per run")
+    timeout: Seconds = Field(10.0, description="time for one answer, as 10s")
+    usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None, description="US dollars per run for questions to the model"
+    )
+    supply: tuple[str, ...] = Field((), description="values that the model may supply itself; people may supply any")
+
+
+class Approval(Group):
+    """Which calls stop for a person's yes, beside those that declare it themselves. Unset means none."""
+
+    risk: Annotated[float, BeforeValidator(risk_level), Field(ge=0, le=1)] | None = Field(
+        1.0, description="calls of this declared risk or more: low, medium, high or 0..1"
+    )
+    usd: Rate | None = Field(None, description="calls with a declared price above this, in US dollars")
+    budget: Rate | None = Field(
+        None, description="calls that would take what the run has spent above this, in US dollars"
+    )
+
+
+class People(Group):
+    """How long a run waits for people, and what then happens."""
+
+    deadline: Seconds | None = Field(None, description="time until a question is overdue, as 24h; unset: never")
+    overdue: Literal["refuse", "cancel"] = Field(
+        "refuse", description="refuse: the call is refused and the run goes another way; cancel: the run is cancelled"
+    )
+
+
+class RunLogPolicy(Group):
+    """What is kept of runs that are over."""
+
+    keep: Seconds | None = Field(720 * 3600.0, description="time that a finished run is kept, as 720h; null: for ever")
 
 
 class Effects(Group):
@@ -79,5 +126,8 @@ class Policy(Group):
     timeout: Seconds = Field(30.0, description="time for one attempt, as 30s")
     limits: Limits = Field(default_factory=Limits)
     escalation: Escalation = Field(default_factory=Escalation)
+    approval: Approval = Field(default_factory=Approval)
+    people: People = Field(default_factory=People)
     effects: Effects = Field(default_factory=Effects)
     planning: Planning = Field(default_factory=Planning)
+    log: RunLogPolicy = Field(default_factory=RunLogPolicy)

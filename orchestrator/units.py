@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-__all__ = ("DURATION", "LONGEST", "MICRO", "Seconds", "duration_text", "micro", "parse_duration")
+__all__ = ("DURATION", "LONGEST", "MICRO", "RISKS", "Seconds", "duration_text", "micro", "parse_duration", "risk_level")
 
 MICRO = 1_000_000
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
@@ -22,6 +22,21 @@ LONGEST = 1e9
 
 _ADVICE = "write a duration such as 250ms, 5s or 10m"
 _SCALE = {"s": 1.0, "m": 60.0, "h": 3600.0}
+RISKS = {"none": 0.0, "low": 0.25, "medium": 0.5, "high": 1.0}
+
+
+def risk_level(value: Any) -> Any:
+    """Return the number of a risk that is written as a word; anything else as it is.
+
+    Raises:
+        ValueError: There is no such word.
+
+    >>> risk_level("medium"), risk_level(0.3)
+    (0.5, 0.3)
+    """
+    if isinstance(value, str) and value not in RISKS:
+        raise ValueError("write none, low, medium, high or a number from 0 to 1")
+    return RISKS[value] if isinstance(value, str) else value
 
 
 def micro(units: float) -> int:

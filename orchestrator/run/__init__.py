@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.run.commands import Call, Cancel, Command, Finish, Start, WakeAt
+from orchestrator.run.commands import AskModel, Call, Cancel, Command, Finish, Start, WakeAt
 from orchestrator.run.machine import Run, Step
 
-__all__ = ("Call", "Cancel", "Command", "Finish", "Run", "Start", "Step", "WakeAt")
+__all__ = ("AskModel", "Call", "Cancel", "Command", "Finish", "Run", "Start", "Step", "WakeAt")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.events import CallKind
+from orchestrator.events import CallKind, ModelAsked
 
-__all__ = ("Call", "Cancel", "Command", "Finish", "Inputs", "Start", "WakeAt")
+__all__ = ("AskModel", "Call", "Cancel", "Command", "Finish", "Inputs", "Start", "WakeAt")
 
 Inputs = tuple[tuple[str, str, str | None], ...]
 """(parameter, value, provider) of everything that is handed over; a provider of None hands over null."""
@@ -50,6 +50,15 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class AskModel:
+    """Ask the model what to decide; answered by `ModelAnswered`, also where there is no answer within the time."""
+
+    n: int
+    question: ModelAsked
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
 class WakeAt:
     """Feed `Woken` at this time of the run's clock."""
 
@@ -61,4 +70,4 @@ class Finish:
     """The run is over, or waits for people; the record `run_finished` says which."""
 
 
-Command = Start | Cancel | Call | WakeAt | Finish
+Command = Start | Cancel | Call | AskModel | WakeAt | Finish

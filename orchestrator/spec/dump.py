@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from orchestrator.spec.environment import escaped
-from orchestrator.spec.fields import RISKS
 from orchestrator.spec.models import GraphSpec
 from orchestrator.spec.scalars import scalar
+from orchestrator.units import RISKS
 
 __all__ = ("MODELINE", "to_yaml")
 

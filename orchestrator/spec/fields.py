@@ -11,11 +11,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Discriminator, Field, Strict, Tag, WithJsonSchema
 
 from orchestrator.spec.problems import quoted
-from orchestrator.units import Seconds
+from orchestrator.units import RISKS, Seconds, risk_level
 
 __all__ = (
     "JSON_TYPES",
-    "RISKS",
     "Amount",
     "Count",
     "Declared",
@@ -36,8 +35,6 @@ __all__ = (
     "each_once",
     "one_or_many",
 )
-
-RISKS = {"none": 0.0, "low": 0.25, "medium": 0.5, "high": 1.0}
 
 LARGEST = 1e9
 LEAST_SUCCESS = 1e-9
@@ -76,12 +73,6 @@ def _reference(text: str) -> str:
 
 def _gate(text: str) -> str:
     return text if text in ("never", "always") else _reference(text)
-
-
-def _risk(value: Any) -> Any:
-    if isinstance(value, str) and value not in RISKS:
-        raise ValueError("write none, low, medium, high or a number from 0 to 1")
-    return RISKS[value] if isinstance(value, str) else value
 
 
 def _likely(value: float) -> float:
@@ -136,7 +127,7 @@ Gate = Annotated[
 Risk = Annotated[
     float,
     Strict(),
-    BeforeValidator(_risk),
+    BeforeValidator(risk_level),
     Field(ge=0, le=1),
     WithJsonSchema({"anyOf": [{"enum": list(RISKS)}, {"type": "number", "minimum": 0, "maximum": 1}]}),
 ]

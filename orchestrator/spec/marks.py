@@ -203,6 +203,8 @@ class _Reading:
             mark = error.problem_mark or error.context_mark
             begun = error.context_mark
             start = (mark.line, mark.column) if mark is not None else (0, 0)
+            if "nesting depth" in (error.problem or ""):  # libyaml looks ahead and gives up first
+                raise self._stop("E004", f"nested more than {MAX_DEPTH} levels deep", start) from None
             message, help = _in_plain_words(error.problem or error.context or "")
             if help is None and begun is not None and begun.line != start[0]:
                 help = f"it may belong to what begins on line {begun.line + 1}"
