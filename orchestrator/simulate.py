@@ -2,7 +2,8 @@
 
 Nothing is called and nothing sleeps. A node answers after its declared latency, costs its declared money and fails as
 often as it declares, or as a fault plan scripts it. Guards, checks and function gates pass; a verify answers the
-script's truth. All chance is a hash of (seed, node, attempt), so one run never disturbs another.
+script's truth; a model that is asked has no answer, so the policy decides. All chance is a hash of (seed, node,
+attempt), so one run never disturbs another.
 """
 
 from __future__ import annotations
@@ -11,12 +12,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from heapq import heappop, heappush
 
 from orchestrator.drivers.first import Blueprint
-from orchestrator.events import AttemptEnded, CallEnded, Fact, Failure, LateResult, RunStarted, Value, Woken
+from orchestrator.events import (
+    AttemptEnded,
+    CallEnded,
+    Fact,
+    Failure,
+    LateResult,
+    ModelAnswered,
+    RunStarted,
+    Value,
+    Woken,
+)
 from orchestrator.faults import Fault, FaultPlan
 from orchestrator.graph import Graph, Node
 from orchestrator.policy import Policy
 from orchestrator.result import RunResult, fold
-from orchestrator.run import Call, Cancel, Command, Run, Start, Step, WakeAt
+from orchestrator.run import AskModel, Call, Cancel, Command, Run, Start, Step, WakeAt
 
 __all__ = ("Simulation", "simulate")
 
@@ -138,6 +149,8 @@ class _Clock:
                     self.at(now, AttemptEnded(command.node, command.part, command.attempt, "cancelled"))
             case Call():
                 self._call(command, now)
+            case AskModel():
+                self.at(now, ModelAnswered(command.n, None, error="simulated"))
             case WakeAt():
                 self.at(command.at, Woken())
 

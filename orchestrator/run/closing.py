@@ -6,12 +6,12 @@ completion; in a failed or cancelled run, all of them, unless the policy keeps t
 
 from __future__ import annotations
 
-from orchestrator.events import QuestionAsked, RunFinished
+from orchestrator.events import RunFinished
 from orchestrator.run.commands import Cancel, Finish
 from orchestrator.run.context import Context
 from orchestrator.run.starting import undo
 
-__all__ = ("close", "wait_for_people")
+__all__ = ("close",)
 
 
 def close(run: Context) -> None:
@@ -55,21 +55,3 @@ def _finish(run: Context, results: dict[str, None] | dict[str, int]) -> None:
         )
     )
     run.command(Finish())
-
-
-def wait_for_people(run: Context) -> bool:
-    """Ask everything that is open, all at once; False where there is nothing to ask."""
-    state = run.state
-    unknown = "the call was lost on the way: did it happen?"
-    settle = [QuestionAsked(f"settle:{n}", "settle", n, unknown) for n in state.unresolved]
-    approve = [QuestionAsked(f"approve:{n}", "approve", n, reason) for n, reason in state.asked_for.items()]
-    if not settle and not approve:
-        return False
-    for question in [*settle, *approve]:
-        run.emit(question)
-    state.phase = "waiting"
-    undone = {name for name, done in state.undone if done}
-    route = tuple(name for name in state.finished if name not in undone)
-    run.emit(RunFinished("waiting", None, route, (), tuple(state.undone), "waiting for a person"))
-    run.command(Finish())
-    return True

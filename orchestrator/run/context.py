@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.events import Event, Record, RunStarted, Value
-from orchestrator.graph import Graph, Node
+from orchestrator.graph import INPUT, Graph, Node
 from orchestrator.planner import Limits, Planner, Route, Situation
 from orchestrator.policy import Policy
 from orchestrator.run.commands import Command, Inputs
@@ -58,15 +58,20 @@ class Context:
 
     # --------------------------------------------------------------------------------------------------------- planning
 
-    def situation(self, *, lift: tuple[str, ...] = (), settled: bool = False) -> Situation:
+    def situation(self, *, lift: tuple[str, ...] = (), settled: bool = False, supplied: str | None = None) -> Situation:
         """Return where the run stands.
 
         Args:
             lift: Excluded nodes to take as usable.
             settled: Take open `once` attempts as if they still ran: what would be planned once they are settled.
+            supplied: A value to take as given from outside.
         """
         state = self.state
-        pending = {name for name, open_ in state.unresolved.items() if open_.verifying or settled}
+        pending = {
+            name
+            for name, open_ in state.unresolved.items()
+            if open_.verifying or (settled and name not in state.left_open)
+        }
         flights = {} if state.expired else {n: f for n, f in state.flights.items() if not f.cancelling}
         in_flight = {name: self._still(name, flight.started) for name, flight in flights.items()}
         in_flight.update(dict.fromkeys(sorted(pending), 0.0))
@@ -79,6 +84,8 @@ class Context:
         undoing = [subject for key, subject in state.calls.items() if key.startswith("undo:")]
         gone = {lost: None for effect in undoing for lost in (effect, *self.made_from(effect))}
         held = {value: tuple(p for p in providers if p not in gone) for value, providers in state.held.items()}
+        if supplied is not None:
+            held[supplied] = (*held.get(supplied, ()), INPUT)
         return Situation(
             held={value: providers for value, providers in held.items() if providers},
             in_flight=in_flight,
@@ -128,11 +135,14 @@ class Context:
     def deadline(self) -> float | None:
         """When the run's time is up, on its own clock."""
         seconds = self.policy.limits.seconds
-        return None if seconds is None else self.state.began + seconds
+        return None if seconds is None else self.state.began + self.state.waited + seconds
 
-    def plan(self, goal: str, *, lift: tuple[str, ...] = (), settled: bool = False) -> Route:
-        """Plan a route to *goal* from where the run stands."""
-        return self.planner.plan(self.state.view, goal, self.situation(lift=lift, settled=settled))
+    def plan(
+        self, goal: str, *, lift: tuple[str, ...] = (), settled: bool = False, supplied: str | None = None
+    ) -> Route:
+        """Plan a route to *goal* from where the run stands; the arguments are those of `situation`."""
+        situation = self.situation(lift=lift, settled=settled, supplied=supplied)
+        return self.planner.plan(self.state.view, goal, situation)
 
     # ------------------------------------------------------------------------------------------------------------ route
 
@@ -145,7 +155,8 @@ class Context:
             if provider is not None and not state.holds(need.value, provider):
                 return None
             found.append((need.parameter, need.value, provider))
-        return tuple(found)
+        edits = state.edits.get(name, {})
+        return tuple((given[0], edits[given[0]].name, INPUT) if given[0] in edits else given for given in found)
 
     def passed(self, name: str, inputs: Inputs) -> Inputs:
         """Return those of a node's inputs that are handed to it."""

@@ -7,7 +7,6 @@ run replayable, testable with generated failures, and resumable after a crash, w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -18,27 +17,31 @@ from orchestrator.errors import RecordError
 from orchestrator.events import (
     CALL_KINDS,
     FACTS,
+    Answered,
     AttemptEnded,
     CallEnded,
     CancelRequested,
     Fact,
     Failure,
     LateResult,
+    ModelAnswered,
     Record,
+    RunResumed,
     RunStarted,
     ViewChanged,
-    Woken,
 )
 from orchestrator.graph import INPUT, Graph
 from orchestrator.planner import Planner, Route
 from orchestrator.policy import Policy
-from orchestrator.run.closing import close, wait_for_people
-from orchestrator.run.commands import Call, Cancel, Command, Start, WakeAt
+from orchestrator.run.closing import close
+from orchestrator.run.commands import AskModel, Call, Cancel, Command, Start, WakeAt
 from orchestrator.run.context import Context
-from orchestrator.run.recovery import CHECKS, absorb, begin, end, escalate, exclude, fail, replan
+from orchestrator.run.escalation import end, escalate
+from orchestrator.run.people import after, go_on, overdue, take_answer, wait_for_people
+from orchestrator.run.recovery import CHECKS, absorb, begin, exclude, fail, replan
 from orchestrator.run.settling import late_result, unknown, verified, verify_due
-from orchestrator.run.starting import call, start_ready, undo
-from orchestrator.run.state import Exclusion, RunState
+from orchestrator.run.starting import call, start_ready, stops, undo
+from orchestrator.run.state import Approvable, Exclusion, RunState
 
 __all__ = ("Run", "Step")
 
@@ -133,19 +136,23 @@ class Run:
         A `once` attempt among them must not be made again: its answer is a failure whose effect is unknown.
         """
         run, state = self._context, self.state
-        starts = [
+        starts: list[Command] = [
             Cancel(n, 0, f.attempt)
             if f.cancelling
             else Start(n, 0, f.attempt, run.passed(n, state.inputs[n]), run.key(n), run.node(n).timeout)
             for n, f in state.flights.items()
         ]
-        calls = []
+        calls: list[Command] = []
         for key, subject in state.calls.items():
             kind, _, n = key.partition(":")
             inputs = run.goal_inputs() if kind == "check" else run.passed(subject, state.inputs[subject])
             timeout = run.policy.timeout if kind == "check" else run.node(subject).timeout
             calls.append(Call(CALL_KINDS[kind], int(n), subject, inputs or (), run.key(subject), timeout))
+        asked = state.pending.asked if state.pending is not None else None
+        if asked is not None:
+            calls.append(AskModel(asked.n, asked, run.policy.escalation.timeout))
         times = [*state.backoff.values(), *(found.verify_at for found in state.unresolved.values())]
+        times += state.until.values() if state.phase == "waiting" else ()
         wakes = [WakeAt(at) for at in times if at is not None]
         if run.deadline is not None and not self.finished:
             wakes.append(WakeAt(after(run.deadline)))
@@ -157,7 +164,7 @@ class Run:
         """Take in one fact at time *at* and return what follows from it."""
         run, state = self._context, self.state
         run.records, run.commands = [], []
-        state.at = max(state.at, at)
+        before, state.at = state.at, max(state.at, at)
         run.emit(fact)
         match fact:
             case RunStarted():
@@ -173,10 +180,13 @@ class Run:
                 if state.phase == "running":
                     self._view_changed()
             case CancelRequested():
+                go_on(run)
                 if state.phase == "running":
                     end(run, fact.reason, cancelled=True)
-            case Woken():
-                pass
+            case Answered() | ModelAnswered():
+                take_answer(run, fact)
+            case RunResumed() if state.phase == "running":
+                state.waited += state.at - before
         self._advance()
         return Step(tuple(run.records), tuple(run.commands))
 
@@ -237,7 +247,8 @@ class Run:
                 if fact.ok:
                     state.cleared[f"gate:{name}"] = repr(state.inputs[name])
                 else:
-                    state.asked_for[name] = fact.reason or "its gate stopped it"
+                    reasons = [fact.reason or "its gate stopped it", *stops(run, run.node(name))]
+                    state.asked_for[name] = Approvable("; ".join(reasons), state.inputs[name])
             case "verify":
                 verified(run, fact)
             case "undo":
@@ -286,7 +297,7 @@ class Run:
         """Take over a new view: plan again only where that moves the rest of the route."""
         run, state = self._context, self.state
         route = run.plan(state.goal)
-        if state.route is not None and route.feasible:
+        if state.route is not None and route.feasible and state.pending is None:
             todo = [n for n in state.route.nodes if n not in state.finished and n not in state.flights]
             if {*todo, *state.backoff} == set(route.nodes):
                 return
@@ -301,6 +312,8 @@ class Run:
 
     def _advance(self) -> None:
         run, state = self._context, self.state
+        if state.phase == "waiting":
+            overdue(run)
         verify_due(run)
         while state.phase == "running":
             if run.deadline is not None and state.at > run.deadline and not state.expired:
@@ -308,6 +321,8 @@ class Run:
                 if not self._complete():
                     replan(run, "limit", None, "limit:seconds")
                     continue
+            if state.pending is not None:
+                break
             if self._complete():
                 self._met()
                 break
@@ -333,8 +348,3 @@ class Run:
         absorb(run)
         state.phase = "closing"
         state.outcome = "met" if state.goal == state.asked else "demoted"
-
-
-def after(deadline: float) -> float:
-    """Return the first moment after a deadline: what ends exactly at it is in time."""
-    return math.nextafter(deadline, math.inf)

@@ -1,36 +1,31 @@
 """What is decided when something fails, in one fixed order.
 
 Absorb it -> retry the node -> reroute -> last chance -> escalate. The first that applies answers the failure; every
-failed attempt is answered by exactly one decision, and several may share one. Escalation is answered by the policy:
-demote to the best lower goal that can be reached, wait for a person where an open `once` outcome stands in the way,
-else give up. `RunEnded` is for limits and cancellation only.
+failed attempt is answered by exactly one decision, and several may share one. What an escalation decides is told in
+`escalation`; `RunEnded` is for limits and cancellation only.
 """
 
 from __future__ import annotations
-
-from typing import Literal
 
 from orchestrator.chance import unit_interval
 from orchestrator.events import (
     Absorbed,
     AttemptEnded,
-    Escalated,
     Failure,
-    LastChance,
     NodeExcluded,
     Rerouted,
     Retried,
-    RoutePlanned,
-    RunEnded,
     Trigger,
     Warned,
 )
 from orchestrator.planner import NANO, Route
-from orchestrator.run.commands import Cancel, WakeAt
+from orchestrator.run.commands import WakeAt
 from orchestrator.run.context import Context
+from orchestrator.run.escalation import escalate
+from orchestrator.run.routing import adopt, last_chance, planned, take_chance
 from orchestrator.run.state import Exclusion
 
-__all__ = ("absorb", "begin", "end", "escalate", "exclude", "fail", "give_up", "jittered", "replan")
+__all__ = ("CHECKS", "absorb", "begin", "exclude", "fail", "jittered", "replan")
 
 CHECKS = 2
 """How often a goal is planned again after its check failed; the next failure gives the goal up."""
@@ -40,9 +35,10 @@ def fail(run: Context, event: AttemptEnded, failure: Failure) -> None:
     """Answer a failed attempt whose outcome is known."""
     state, name = run.state, event.node
     state.failures[name] = state.failures.get(name, 0) + 1
-    delay = _retry_delay(run, name, failure)
+    delay = None if state.pending is not None else _retry_delay(run, name, failure)
     needed = state.phase == "running" and state.route is not None and name in state.route.uses
     state.open_failures[name] = event.attempt
+    state.note_failure(name, event.attempt, failure.type, failure.message)
     if delay is None:
         exclude(run, name, f"excluded: {failure.type}", transient=failure.transient and name not in state.lifted)
     if not needed:
@@ -56,6 +52,8 @@ def fail(run: Context, event: AttemptEnded, failure: Failure) -> None:
 
 def absorb(run: Context) -> None:
     """Answer what is open: nothing depends on it any more, or another decision covers it already."""
+    if run.state.pending is not None:
+        return  # the decision that is waited for answers it
     answers = run.state.take_open()
     if answers:
         run.emit(Absorbed(run.state.count("absorb"), answers))
@@ -137,8 +135,8 @@ def begin(run: Context) -> None:
     """Plan the first route."""
     route = run.plan(run.state.goal)
     if route.feasible:
-        _adopt(run, route)
-        _emit_planned(run, route, "start")
+        adopt(run, route)
+        planned(run, route, "start")
     else:
         escalate(run, route)
 
@@ -154,9 +152,9 @@ def replan(run: Context, trigger: Trigger, node: str | None = None, cause: str |
     if not route.feasible:
         _last_chance_or_escalate(run, route)
         return
-    _adopt(run, route)
+    adopt(run, route)
     if before is None:
-        _emit_planned(run, route, trigger)
+        planned(run, route, trigger)
         return
     run.emit(
         Rerouted(
@@ -181,154 +179,11 @@ def _unfinished(run: Context, route: Route, failed: str | None) -> tuple[str, ..
     return left if failed is None or failed in left or failed not in route.uses else (failed, *left)
 
 
-def _adopt(run: Context, route: Route) -> None:
-    """Go along a new route: cancel the reads that it drops, and forget waits and questions that it does not need."""
-    state = run.state
-    state.route = route
-    uses = route.uses
-    for name, flight in state.flights.items():
-        if name not in uses and not flight.cancelling and run.node(name).effect == "read":
-            flight.cancelling = True
-            run.command(Cancel(name, 0, flight.attempt))
-    state.backoff = {name: until for name, until in state.backoff.items() if name in uses}
-    state.asked_for = {name: reason for name, reason in state.asked_for.items() if name in uses}
-    state.check_passed = None
-    if route.verdict == "unproved" and "limits" not in state.warned:
-        state.warned["limits"] = True
-        message = "no route within the limits was found; the cheapest one is taken and stopped at the limit"
-        run.emit(Warned(None, message))
-
-
-def _emit_planned(run: Context, route: Route, trigger: Trigger) -> None:
-    run.emit(
-        RoutePlanned(
-            route.goal,
-            route.nodes,
-            route.weight,
-            route.bound,
-            route.verdict,
-            trigger,
-            route.usd,
-            route.seconds,
-            route.calls,
-            len(run.graph.nodes),
-        )
-    )
-
-
-# ----------------------------------------------------------------------------------------- last chance and escalation
-
-
 def _last_chance_or_escalate(run: Context, infeasible: Route) -> None:
-    chance = _last_chance(run, run.state.goal)
+    if run.state.pending is not None and not run.state.expired:
+        return  # what failed meanwhile is answered by the decision that is waited for
+    chance = last_chance(run, run.state.goal)
     if chance is None:
         escalate(run, infeasible)
     else:
-        _take(run, run.state.goal, chance)
-
-
-def _last_chance(run: Context, goal: str) -> Route | None:
-    """Plan with the nodes that were excluded for transient reasons; None where the stage is over or does not help."""
-    if run.state.last_chance_taken:
-        return None
-    lift = _liftable(run)
-    route = run.plan(goal, lift=lift) if lift else None
-    return route if route is not None and route.feasible else None
-
-
-def _liftable(run: Context) -> tuple[str, ...]:
-    return tuple(
-        name
-        for name, found in run.state.excluded.items()
-        if found.transient and run.node(name).effect in ("read", "idempotent")
-    )
-
-
-def _take(run: Context, goal: str, route: Route) -> None:
-    """Give nodes excluded for transient reasons one more attempt each, once per run."""
-    state = run.state
-    lift = _liftable(run)
-    state.last_chance_taken = True
-    for name in lift:
-        del state.excluded[name]
-        state.lifted[name] = True
-    _adopt(run, route)
-    answers = state.take_open()
-    run.emit(LastChance(state.count("last_chance"), answers, lift, goal, route.nodes, route.weight))
-
-
-def escalate(run: Context, infeasible: Route) -> None:
-    """Decide by the policy's rule: ask, demote, or give up."""
-    state = run.state
-    reason = infeasible.reason or "unreachable"
-    if state.expired and reason.startswith("limit:"):
-        reason = "limit:seconds"
-    if reason != "check" and not state.expired and reason != "limit:reroutes" and _ask(run):
-        return
-    if reason == "unreachable":
-        reason = _stopped_by(run) or reason
-    if run.policy.escalation.demote:
-        goals = [goal.name for goal in run.graph.goals]
-        for goal in goals[goals.index(state.goal) + 1 :]:
-            route = run.plan(goal)
-            chance = None if route.feasible else _last_chance(run, goal)
-            if route.feasible or chance is not None:
-                _demote(run, goal, reason)
-                if chance is None:
-                    _adopt(run, route)
-                    _emit_planned(run, route, "demoted")
-                else:
-                    _take(run, goal, chance)
-                return
-    if reason.startswith("limit:"):
-        end(run, reason)
-    else:
-        give_up(run, reason)
-
-
-def _stopped_by(run: Context) -> str | None:
-    """Return the limit without whose guard there would be a route, if it is one that leaves none."""
-    stopped = {name: found.reason for name, found in run.state.excluded.items() if found.reason.startswith("limit:")}
-    if stopped and run.plan(run.state.goal, lift=tuple(stopped)).reason != "unreachable":
-        return list(stopped.values())[-1]
-    return None
-
-
-def _demote(run: Context, goal: str, reason: str) -> None:
-    state = run.state
-    state.count("demotion")
-    _emit_escalated(run, "demote", goal, reason)
-    state.goal = goal
-
-
-def _ask(run: Context) -> bool:
-    """Wait for a person where settling an open `once` outcome would make a route."""
-    state = run.state
-    if not any(not found.verifying for found in state.unresolved.values()):
-        return False
-    route = run.plan(state.goal, settled=True)
-    if not route.feasible:
-        return False
-    _emit_escalated(run, "ask", None, "an outcome is unknown")
-    _adopt(run, route)
-    return True
-
-
-def give_up(run: Context, reason: str) -> None:
-    """Fail the run: no listed goal can be reached."""
-    _emit_escalated(run, "give_up", None, reason)
-    run.state.phase, run.state.outcome, run.state.reason = "closing", "failed", reason
-
-
-def _emit_escalated(run: Context, decision: Literal["demote", "give_up", "ask"], goal: str | None, reason: str) -> None:
-    state = run.state
-    blocked = tuple((name, found.reason) for name, found in state.excluded.items())
-    number, answers = state.count("escalation"), state.take_open()
-    run.emit(Escalated(number, answers, "policy", decision, state.goal, goal, reason, blocked))
-
-
-def end(run: Context, reason: str, *, cancelled: bool = False) -> None:
-    """Stop the run for a limit, or because it was cancelled."""
-    state = run.state
-    run.emit(RunEnded(state.count("end"), state.take_open(), reason))
-    state.phase, state.outcome, state.reason = "closing", "cancelled" if cancelled else "failed", reason
+        take_chance(run, run.state.goal, chance)

@@ -15,12 +15,14 @@ from orchestrator.run.recovery import absorb, exclude, jittered, replan
 from orchestrator.run.starting import call
 from orchestrator.run.state import Unresolved
 
-__all__ = ("late_result", "unknown", "verified", "verify_due")
+__all__ = ("late_result", "settle", "unknown", "verified", "verify_due")
 
 
 def unknown(run: Context, fact: AttemptEnded) -> None:
     """Take in a `once` attempt that may or may not have happened."""
     verifying = run.node(fact.node).verify
+    failure = fact.failure or Failure("unknown")
+    run.state.note_failure(fact.node, fact.attempt, failure.type, failure.message)
     run.state.unresolved[fact.node] = Unresolved(fact.attempt, verifying, fact.usd)
     if verifying:
         _verify(run, fact.node)
@@ -48,7 +50,7 @@ def verified(run: Context, fact: CallEnded) -> None:
     if open_ is None:
         return
     if fact.ok is not None:
-        _settle(run, fact.subject, fact.ok, fact.values, "verify")
+        settle(run, fact.subject, fact.ok, fact.values, "verify")
     elif open_.tries < run.policy.effects.verify_attempts:
         open_.verify_at = run.state.at + jittered(run, fact.subject, "verify", open_.tries)
         run.command(WakeAt(open_.verify_at))
@@ -67,18 +69,19 @@ def late_result(run: Context, fact: LateResult) -> None:
         return
     if state.phase == "waiting":
         state.phase = "running"
-    _settle(run, fact.node, happened == "yes", fact.values, "late_result", useful=fact.outcome == "succeeded")
+    settle(run, fact.node, happened == "yes", fact.values, "late_result", useful=fact.outcome == "succeeded")
 
 
-def _settle(
+def settle(
     run: Context,
     name: str,
     done: bool,
     values: tuple[Value, ...],
-    by: Literal["verify", "late_result"],
+    by: Literal["verify", "late_result", "person"],
     *,
     useful: bool = True,
 ) -> None:
+    """Take an unknown outcome as known: done or not, and whether there is a result that can be used."""
     state = run.state
     open_ = state.unresolved.pop(name)
     run.emit(Settled(name, open_.attempt, done, by))

@@ -12,9 +12,9 @@ from orchestrator.planner import Route
 from orchestrator.run.commands import Call, Inputs, Start
 from orchestrator.run.context import Context
 from orchestrator.run.recovery import exclude, replan
-from orchestrator.run.state import Flight
+from orchestrator.run.state import Approvable, Flight
 
-__all__ = ("call", "start_ready")
+__all__ = ("call", "start_ready", "stops", "undo")
 
 
 def start_ready(run: Context) -> bool:
@@ -85,13 +85,30 @@ def _cleared(run: Context, name: str, inputs: Inputs) -> bool:
     if node.guard and run.state.cleared.get(f"guard:{name}") != seen:
         _call_once(run, "guard", node, inputs)
         return False
-    if node.gate == "always" and run.state.cleared.get(f"gate:{name}") != seen:
-        run.state.asked_for[name] = "every call of it needs a person's yes"
-        return False
+    if run.state.cleared.get(f"yes:{name}") == seen:
+        return True
     if node.gate == "function" and run.state.cleared.get(f"gate:{name}") != seen:
         _call_once(run, "gate", node, inputs)
         return False
-    return True
+    reasons = stops(run, node)
+    if reasons:
+        run.state.asked_for[name] = Approvable("; ".join(reasons), inputs)
+    return not reasons
+
+
+def stops(run: Context, node: Node) -> list[str]:
+    """Return why a call of a node needs a person's yes, its own gate function apart; every reason counts."""
+    limits, found = run.policy.approval, []
+    price, spent = node.usd or 0.0, run.state.usd + sum(flight.usd for flight in run.state.flights.values())
+    if node.gate == "always":
+        found.append("every call of it needs a person's yes")
+    if limits.risk is not None and limits.risk > 0 and node.risk >= limits.risk:
+        found.append(f"its risk is {node.risk:g}, and {limits.risk:g} or more needs a person's yes")
+    if limits.usd is not None and price > limits.usd:
+        found.append(f"it costs ${price:g}, and more than ${limits.usd:g} a call needs a person's yes")
+    if limits.budget is not None and price and spent + price > limits.budget:
+        found.append(f"with it the run will have spent ${spent + price:g}, and the budget is ${limits.budget:g}")
+    return found
 
 
 def _call_once(run: Context, kind: str, node: Node, inputs: Inputs) -> None:

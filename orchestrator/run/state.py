@@ -11,12 +11,18 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from orchestrator.events import Answers, Value
+from orchestrator.events import Answers, ModelAsked, Option, Value
 from orchestrator.planner import Route
 from orchestrator.run.commands import Inputs
 from orchestrator.weight import View
 
-__all__ = ("Exclusion", "Flight", "RunState", "Unresolved")
+__all__ = ("Approvable", "Exclusion", "Flight", "Pending", "RunState", "Unresolved")
+
+
+REMEMBERED = 20
+"""How many failed attempts are told to whoever decides; more would not be read."""
+MESSAGE = 300
+"""Characters of each one's message."""
 
 
 @dataclass(slots=True)
@@ -51,6 +57,27 @@ class Unresolved:
 
 
 @dataclass(slots=True)
+class Approvable:
+    """A call that may not start before a person said yes: why, and what it would be given."""
+
+    reason: str
+    inputs: Inputs
+
+
+@dataclass(slots=True)
+class Pending:
+    """An escalation that a model or a person is to decide; nothing new starts before that.
+
+    ``asked`` is the question to the model; None where a person decides.
+    """
+
+    n: int
+    reason: str
+    options: tuple[Option, ...]
+    asked: ModelAsked | None = None
+
+
+@dataclass(slots=True)
 class RunState:
     """Everything that a run remembers."""
 
@@ -77,6 +104,8 @@ class RunState:
     failures: dict[str, int] = field(default_factory=dict)
     backoff: dict[str, float] = field(default_factory=dict)
     """Nodes that wait for another attempt, and until when."""
+    failed: list[tuple[str, int, str, str]] = field(default_factory=list)
+    """The latest failed attempts: node, attempt, type, message."""
     excluded: dict[str, Exclusion] = field(default_factory=dict)
     lifted: dict[str, bool] = field(default_factory=dict)
     """Nodes of the last-chance stage: one more attempt each."""
@@ -86,9 +115,19 @@ class RunState:
     """Failed attempts that no decision has answered yet."""
 
     cleared: dict[str, str] = field(default_factory=dict)
-    """What a guard or gate has passed, as ``guard:node`` to the inputs that it saw."""
-    asked_for: dict[str, str] = field(default_factory=dict)
-    """Nodes that may not start before a person said yes, with the reason."""
+    """What a guard, a gate or a person (``yes:node``) has passed, with the inputs that they saw."""
+    asked_for: dict[str, Approvable] = field(default_factory=dict)
+    edits: dict[str, dict[str, Value]] = field(default_factory=dict)
+    """Per node, the parameters that a person gave other values."""
+    pending: Pending | None = None
+    until: dict[str, float] = field(default_factory=dict)
+    """When each open question is overdue."""
+    left_open: dict[str, bool] = field(default_factory=dict)
+    """Unknown outcomes that nobody settled in time; they are not asked about again."""
+    waited: float = 0.0
+    """Seconds in which nobody drove the run, or it waited for people: they do not count against its limit."""
+    waiting_since: float = 0.0
+    model_usd: float = 0.0
     calls: dict[str, str] = field(default_factory=dict)
     """Calls in flight, as ``kind:n`` to their subject."""
     undo_tries: dict[str, int] = field(default_factory=dict)
@@ -120,14 +159,23 @@ class RunState:
         self.open_failures = {}
         return answers
 
+    def note_failure(self, node: str, attempt: int, type: str, message: str) -> None:
+        """Keep what failed, for whoever decides what to do instead."""
+        self.failed = [*self.failed[1 - REMEMBERED :], (node, attempt, type, message[:MESSAGE])]
+
     def holds(self, value: str, provider: str) -> bool:
         """Whether *provider*'s result for *value* is held."""
         return provider in self.held.get(value, {})
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is in flight and nothing is waited for."""
-        return not (self.flights or self.calls or self.backoff or self.verifying_later)
+        """Whether nothing is in flight and nothing is waited for, people excepted."""
+        return not (self.flights or self.calls or self.backoff or self.verifying_later or self.asking_model)
+
+    @property
+    def asking_model(self) -> bool:
+        """Whether a model is being asked what to decide."""
+        return self.pending is not None and self.pending.asked is not None
 
     @property
     def verifying_later(self) -> bool:
