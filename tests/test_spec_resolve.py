@@ -501,7 +501,7 @@ def test_a_policy_from_elsewhere_names_a_model_of_the_graph() -> None:
     (problem,) = caught.value.problems
     assert (problem.code, problem.file, problem.help) == ("E030", None, "did you mean 'small'?")
     assert problem.message == "no model is called 'smal' (escalation.model)"
-    assert graph(body, policy=Policy.model_validate({"escalation": {"by": "model", "model": "small"}}))
+    assert graph(body, policy=Policy.model_validate({"escalation": {"by": "model", "model": "small"}})).nodes
 
 
 def test_a_policy_that_a_spec_names_names_a_model_of_the_graph(tmp_path: Path, monkeypatch) -> None:
@@ -526,4 +526,4 @@ def test_values_that_a_model_may_supply() -> None:
     (problem,) = problems(f"{body}policy: {{escalation: {{supply: [question, pagse]}}}}\n")
     assert (problem.code, problem.line, problem.help) == ("E030", 5, "did you mean 'pages'?")
     assert problem.message == "nothing needs or provides 'pagse'"
-    assert graph(body, policy=Policy.model_validate({"escalation": {"supply": ["pagse"]}}))
+    assert graph(body, policy=Policy.model_validate({"escalation": {"supply": ["pagse"]}})).nodes
