@@ -8,11 +8,13 @@ from typing import Any
 
 from orchestrator.events import (
     Absorbed,
+    Answered,
     AttemptEnded,
     AttemptStarted,
     Escalated,
     Event,
     LastChance,
+    ModelAnswered,
     QuestionAsked,
     Record,
     Rerouted,
@@ -28,12 +30,15 @@ __all__ = ("Attempt", "Question", "RunResult", "Undone", "fold")
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call of one node, how it ended, and which decision answered it if it failed."""
+    """One call of one node, how it ended, and which decision answered it if it failed.
+
+    A call that a person refused was never made: it has the number 0.
+    """
 
     node: str
     attempt: int
     outcome: str
-    """succeeded, failed, unknown, cancelled, inapplicable; running where the run stopped first."""
+    """succeeded, failed, unknown, cancelled, inapplicable, refused; running where the run stopped first."""
     error: str | None = None
     message: str | None = None
     settled: str | None = None
@@ -45,12 +50,19 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a person is asked: approve a call, or say whether an effect happened."""
+    """What a person is asked: approve a call, say whether an effect happened, or decide what to do without a route.
+
+    ``inputs`` is what the call would be given, as (parameter, value, provider); ``options`` is what may be answered;
+    after ``until``, in seconds on the run's clock, the policy answers.
+    """
 
     id: str
     kind: str
     node: str
     reason: str
+    inputs: tuple[tuple[str, str, str | None], ...] = ()
+    options: tuple[str, ...] = ()
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +78,9 @@ class RunResult:
     """What came of a run.
 
     ``outcome`` is met (the asked goal), demoted (a lower one), failed, waiting or cancelled. ``route`` names the nodes
-    whose results stand, in order of completion. ``model_calls`` counts calls of a model for control only. Times are
-    seconds on the run's clock, money is in US dollars.
+    whose results stand, in order of completion. ``model_calls`` counts calls of a model for control only; what they
+    took is part of ``usd`` and ``tokens``. ``questions`` are those that a waiting run is waiting for. Times are seconds
+    on the run's clock, money is in US dollars.
     """
 
     run_id: str
@@ -161,6 +174,7 @@ def fold(
         demotions=folding.demotions,
         last_chances=folding.count("last-chance"),
         undone=tuple(Undone(node, "undone" if ok else "failed") for node, ok in (finished.undone if finished else ())),
+        model_calls=folding.model_calls,
         usd=folding.usd,
         tokens=folding.tokens,
         seconds=log[-1].at - log[0].at if log else 0.0,
@@ -191,6 +205,7 @@ class _Folding:
         self.finished: RunFinished | None = None
         self.questions: list[Question] = []
         self.demotions = 0
+        self.model_calls = 0
         self.usd = 0.0
         self.tokens = 0
         self._effects: dict[tuple[str, int], str | None] = {}
@@ -202,22 +217,41 @@ class _Folding:
 
     def take(self, event: Event) -> None:
         """Take in one event."""
-        if isinstance(event, Absorbed | Retried | Rerouted | LastChance | Escalated | RunEnded):
-            self._decided(event)
-        elif isinstance(event, AttemptStarted):
-            key = (event.node, event.attempt)
-            self._effects[key] = event.effect
-            self.attempts[key] = {"node": event.node, "attempt": event.attempt, "outcome": "running"}
-        elif isinstance(event, AttemptEnded):
-            self._ended(event)
-        elif isinstance(event, Settled):
-            self._settled(event)
-        elif isinstance(event, QuestionAsked):
-            self.questions.append(Question(event.question, event.kind, event.node, event.reason))
-        elif isinstance(event, RunFinished):
-            self.finished = event
-        elif isinstance(event, RunStarted):
-            self.run_id = event.run_id
+        if self.finished is not None and self.finished.outcome == "waiting":
+            # The run goes on; what is still open is asked again when it waits again.
+            self.finished, self.questions = None, []
+        match event:
+            case Absorbed() | Retried() | Rerouted() | LastChance() | Escalated() | RunEnded():
+                self._decided(event)
+            case AttemptStarted():
+                key = (event.node, event.attempt)
+                self._effects[key] = event.effect
+                self.attempts[key] = {"node": event.node, "attempt": event.attempt, "outcome": "running"}
+            case AttemptEnded():
+                self._ended(event)
+            case Settled():
+                self._settled(event)
+            case ModelAnswered():
+                self.model_calls += event.calls
+                self.usd += event.usd
+                self.tokens += event.tokens
+            case QuestionAsked():
+                self.questions.append(
+                    Question(
+                        event.question, event.kind, event.node, event.reason, event.inputs, event.options, event.until
+                    )
+                )
+            case Answered():
+                self._answered(event)
+            case RunFinished():
+                self.finished = event
+            case RunStarted():
+                self.run_id = event.run_id
+
+    def _answered(self, event: Answered) -> None:
+        kind, _, node = event.question.partition(":")
+        if kind == "approve" and event.answer == "no":
+            self.attempts[node, 0] = {"node": node, "attempt": 0, "outcome": "refused", "message": event.reason}
 
     def _decided(self, event: Absorbed | Retried | Rerouted | LastChance | Escalated | RunEnded) -> None:
         decision = DECISIONS[type(event)]
