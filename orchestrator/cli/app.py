@@ -68,7 +68,9 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; every error becomes one clear message and an exit code."""
-        with report_errors(verbose=ctx.params["verbose"]):
+        # Looked up before the command is known: its own reading of the arguments may be what fails.
+        json = not {"--json", "--events"}.isdisjoint(ctx.args)
+        with report_errors(json=json, verbose=ctx.params["verbose"]):
             return super().invoke(ctx)
 
 

@@ -100,21 +100,15 @@ def print_table(out: Console, table: Table) -> None:
     out.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
-def wants_json() -> bool:
-    """Whether the command at hand was asked for JSON."""
-    context = click.get_current_context(silent=True)
-    while context is not None:
-        if context.params.get("as_json") or context.params.get("events"):
-            return True
-        context = context.parent
-    return "--json" in sys.argv or "--events" in sys.argv
-
-
 @contextmanager
-def report_errors(*, verbose: bool = False) -> Iterator[None]:
+def report_errors(*, json: bool = False, verbose: bool = False) -> Iterator[None]:
     """Turn every error into one message and an exit code.
 
-    Errors of ours say all that there is to say. Of any other one a report is saved; *verbose* prints it instead.
+    Errors of ours say all that there is to say. Of any other one a report is saved.
+
+    Args:
+        json: Print the message as a document on stdout.
+        verbose: Print the report of an unexpected error instead of saving it.
     """
     try:
         yield
@@ -124,43 +118,38 @@ def report_errors(*, verbose: bool = False) -> Iterator[None]:
         click.echo("interrupted", err=True)
         raise SystemExit(Exit.INTERRUPTED) from None
     except Exception as error:
-        from orchestrator.cli.unexpected import expected
-
-        ours = expected(error)
-        if ours is None:
-            _report_unexpected(error, verbose)
-        elif isinstance(ours, SpecError):
-            _report_problems(ours)
+        message, found = _told(error, verbose)
+        if json:
+            print_json({"error": found})
         else:
-            _report("input" if isinstance(ours, InputError) else type(ours).__name__, str(ours))
+            click.echo(message, err=True)
         raise SystemExit(Exit.USAGE) from None
 
 
-def _report_problems(error: SpecError) -> None:
-    if wants_json():
-        print_json({"error": {"code": "spec", "problems": [problem.as_dict() for problem in error.problems]}})
-    else:
-        click.echo(str(error), err=True)
+def _told(error: Exception, verbose: bool) -> tuple[str, dict[str, Any]]:
+    """Return what is said of an error: to a person, and as data."""
+    from orchestrator.cli.unexpected import expected
+
+    ours = expected(error)
+    if ours is None:
+        return _unexpected(error, verbose)
+    if isinstance(ours, SpecError):
+        return str(ours), {"code": "spec", "problems": [problem.as_dict() for problem in ours.problems]}
+    code = "input" if isinstance(ours, InputError) else type(ours).__name__
+    return f"error: {ours}", {"code": code, "message": str(ours)}
 
 
-def _report(code: str, message: str, **more: Any) -> None:
-    if wants_json():
-        print_json({"error": {"code": code, "message": message, **more}})
-    else:
-        click.echo(f"error: {message}", err=True)
-
-
-def _report_unexpected(error: Exception, verbose: bool) -> None:
+def _unexpected(error: Exception, verbose: bool) -> tuple[str, dict[str, Any]]:
     from orchestrator.cli.unexpected import DEBUG, report_text, save_report, wants_traceback
 
     context = click.get_current_context(silent=True)
     command = f"orchestrator {context.invoked_subcommand or ''}".strip() if context else "orchestrator"
     text = report_text(error, command, os.environ)
-    kind = type(error).__name__
+    message, path = f"unexpected {type(error).__name__}", None
     if wants_traceback(verbose, os.environ):
         click.echo(text, err=True)
-        _report("unexpected", f"unexpected {kind}")
-        return
-    path = save_report(text)
-    place = f"; the report is in {path}" if path else f"; -v or {DEBUG}=1 shows where"
-    _report("unexpected", f"unexpected {kind}{place}", report=path)
+    elif (path := save_report(text)) is not None:
+        message += f"; the report is in {path}"
+    else:
+        message += f"; -v or {DEBUG}=1 shows where"
+    return f"error: {message}", {"code": "unexpected", "message": message, "report": path}
