@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socket import socket
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -249,7 +249,8 @@ def test_an_extra_is_missed_only_where_it_is_needed(file: Path, monkeypatch: pyt
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Put a store in the place of the real one; returns what it holds and what was done to it."""
-    held: dict[str, Any] = {"sizes": {"runs": 3, "bytes": 12_000}, "resumable": [], "opened": [], "closed": 0}
+    sizes = SimpleNamespace(runs=3, records=40, values=9, bytes=12_000)
+    held: dict[str, Any] = {"sizes": sizes, "resumable": [], "opened": [], "closed": 0}
 
     class Store:
         @classmethod
@@ -259,13 +260,11 @@ def store(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
                 raise held["error"]
             return cls()
 
-        async def sizes(self) -> dict[str, int]:
-            sizes: dict[str, int] = held["sizes"]
+        async def sizes(self) -> SimpleNamespace:
             return sizes
 
-        async def resumable(self) -> list[str]:
-            resumable: list[str] = held["resumable"]
-            return resumable
+        async def resumable(self) -> list[SimpleNamespace]:
+            return [SimpleNamespace(run_id=name) for name in held["resumable"]]
 
         async def aclose(self) -> None:
             held["closed"] += 1
@@ -294,15 +293,17 @@ def test_where_no_run_was_ever_recorded_nothing_is_made(
 def test_a_run_log_tells_its_sizes_and_unfinished_runs(tmp_path: Path, store: dict[str, Any]) -> None:
     """Sizes are told for a person; runs that did not finish are a warning with the command that finishes them."""
     (tmp_path / "runs.db").touch()
+    environ = {"ORCHESTRATOR_STORE": str(tmp_path / "runs.db")}
+    assert log_checks(environ)["run log"].status == "ok"
     environ = {"ORCHESTRATOR_STORE": f"sqlite:///{tmp_path / 'runs.db'}"}
     told = log_checks(environ)
-    assert told["run log"].text == f"{tmp_path / 'runs.db'}: 3 runs, 12 kB"
+    assert told["run log"].text == f"{tmp_path / 'runs.db'}: 3 runs, 40 records, 9 values, 12 kB"
     assert told["unfinished runs"].status == "ok"
     store["resumable"] = ["a", "b", "c", "d"]
     unfinished = log_checks(environ)["unfinished runs"]
     assert (unfinished.status, unfinished.text) == ("warn", "4 runs did not finish: a, b, c, …")
     assert unfinished.fix == "orchestrator runs resume --all"
-    assert store["closed"] == len(store["opened"]) == 2
+    assert store["closed"] == len(store["opened"]) == 3
 
 
 def test_a_store_that_does_not_open_fails_and_says_why(store: dict[str, Any]) -> None:

@@ -36,7 +36,12 @@ GRAPH = Graph(
         node("cite", PAGES, "sources", 0.05),
         node("pay", PAGES, "receipt", 0.2, effect="once", verify=True, attempts=1),
     ),
-    (Goal("cited", ("answer", "sources")), Goal("answered", ("answer",)), Goal("found", ("pages",))),
+    (
+        Goal("cited", ("answer", "sources")),
+        Goal("paid", ("receipt",)),
+        Goal("answered", ("answer",)),
+        Goal("found", ("pages",)),
+    ),
 )
 ALONE = {node.name for node in GRAPH.nodes}
 
@@ -120,7 +125,7 @@ def test_the_drawing_tells_before_and_now() -> None:
     assert "✗ web 0.3 (down)   ● wiki 0.9" in text
     assert "web > cite > write (0.75) -> wiki > cite > write (1.35)" in text
     demoted = drawn("fail web", "fail write")
-    assert "goal cited is out of reach: demoted to found" in demoted
+    assert "goal cited is out of reach: demoted to paid" in demoted
     assert "✗ write" in demoted
     assert "none" in drawn("fail web", "fail wiki")
 
@@ -185,7 +190,7 @@ def test_a_domain_stands_for_its_nodes() -> None:
         ("flaky web nan", "which share"),
         ("flaky web 1.5", "which share"),
         ("flaky web 120%", "which share"),
-        ("goal", "there are cited, answered, found"),
+        ("goal", "there are cited, paid, answered, found"),
         ("goal foud", "did you mean 'found'"),
         ("undo web", "stands alone"),
         ("reset web", "stands alone"),
@@ -220,7 +225,7 @@ def test_what_is_offered_is_understood() -> None:
     assert playing.offers("fail ") == ["cite", "pay", "web", "wiki", "write", "cloud"]
     assert playing.offers("fail web ") == ["cite", "pay", "wiki", "write", "cloud"]
     assert playing.offers("heal ") == ["web", "all"]
-    assert playing.offers("goal ") == ["cited", "answered", "found"]
+    assert playing.offers("goal ") == ["cited", "paid", "answered", "found"]
     assert playing.offers("goal found ") == playing.offers("run ") == []
     assert Playing(GRAPH).offers("heal ") == []
 

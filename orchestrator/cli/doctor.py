@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import click
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ("command",)
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
-WIDTH = 16
+WIDTH = 18
+INDENT = len("fail  ") + WIDTH
 
 
 @click.command("doctor")
@@ -58,6 +62,17 @@ def _checks(file: Path | None, live: bool) -> Iterator[Check]:
 def _tell(check: Check) -> None:
     """Print one check; the status is a word, and its colour only a hint."""
     status = click.style(f"{check.status:<4}", fg=COLOURS[check.status], bold=check.status != "ok")
-    click.echo(f"{status}  {check.name:<{WIDTH}}  {check.text}", color=None if "NO_COLOR" not in os.environ else False)
-    if check.fix is not None:
-        click.echo(f"{'':<{WIDTH + 8}}fix: {check.fix}")
+    colour = False if os.environ.get("NO_COLOR") else None
+    for number, line in enumerate(_wrapped(check.text)):
+        head = f"{status}  {check.name:<{WIDTH}}" if number == 0 else " " * INDENT
+        click.echo(f"{head}{line}", color=colour)
+    for line in _wrapped(f"fix: {check.fix}") if check.fix is not None else ():
+        click.echo(f"{'':<{INDENT}}{line}")
+
+
+def _wrapped(text: str) -> list[str]:
+    """Return the lines of a text beside the names; off a terminal nobody sees a width, and a line stays whole."""
+    if not sys.stdout.isatty():
+        return [text]
+    width = max(get_terminal_size().columns - INDENT, 20)
+    return wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import os
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from orchestrator.cli.checks import Check
+from orchestrator.cli.reach import bounded
 
 __all__ = ("DEFAULT", "run_log_checks", "store_url")
 
@@ -21,6 +20,16 @@ SQLITE = "sqlite:///"
 NAMED = 3
 """Unfinished runs that are named; of more, only the number is told."""
 SECONDS = 5.0
+"""Time for a look into the store: a server that is away, a file that is locked."""
+
+
+class Sizes(Protocol):
+    """How much a store holds."""
+
+    runs: int
+    records: int
+    values: int
+    bytes: int
 
 
 def store_url(environ: Mapping[str, str]) -> str:
@@ -31,7 +40,8 @@ def store_url(environ: Mapping[str, str]) -> str:
 def run_log_checks(environ: Mapping[str, str]) -> Iterator[Check]:
     """Look at the run log; nothing is created for it."""
     url = store_url(environ)
-    path = Path(url.removeprefix(SQLITE)) if url.startswith(SQLITE) else None
+    in_file = url.startswith(SQLITE) or "://" not in url
+    path = Path(url.removeprefix(SQLITE)).expanduser() if in_file else None
     place = str(path) if path is not None else _shown(url)
     if path is not None:
         blocked = _unwritable(path)
@@ -44,11 +54,12 @@ def run_log_checks(environ: Mapping[str, str]) -> Iterator[Check]:
     import anyio
 
     try:
-        sizes, unfinished = anyio.run(_look, url)
+        sizes, unfinished = bounded(lambda: anyio.run(_look, url), SECONDS)
     except Exception as error:  # whatever keeps the store from opening is what the person has to know
         yield Check("run log", "fail", f"{place} cannot be read: {_why(error)}", "see ORCHESTRATOR_STORE")
         return
-    yield Check("run log", "ok", f"{place}: {', '.join(_told(name, size) for name, size in sizes.items())}")
+    held = f"{sizes.runs} runs, {sizes.records} records, {sizes.values} values, {_bytes_text(sizes.bytes)}"
+    yield Check("run log", "ok", f"{place}: {held}")
     if unfinished:
         named = ", ".join(unfinished[:NAMED]) + (", …" if len(unfinished) > NAMED else "")
         text = f"{len(unfinished)} run{'s' * (len(unfinished) > 1)} did not finish: {named}"
@@ -57,39 +68,20 @@ def run_log_checks(environ: Mapping[str, str]) -> Iterator[Check]:
         yield Check("unfinished runs", "ok", "none")
 
 
-async def _look(url: str) -> tuple[Mapping[str, Any], list[str]]:
+async def _look(url: str) -> tuple[Sizes, list[str]]:
     """Return what the store holds, and the runs that wait to be resumed."""
-    import anyio
-
-    with anyio.fail_after(SECONDS):
-        opened = import_module("orchestrator.store").Store.open(url)
-        store = await opened if inspect.isawaitable(opened) else opened
-        try:
-            sizes = await store.sizes()
-            runs = [str(getattr(run, "run_id", run)) for run in await store.resumable()]
-        finally:
-            closed = getattr(store, "aclose", getattr(store, "close", lambda: None))()
-            if inspect.isawaitable(closed):
-                await closed
-    return _as_map(sizes), runs
+    store = import_module("orchestrator.store").Store.open(url)
+    try:
+        return await store.sizes(), [run.run_id for run in await store.resumable()]
+    finally:
+        await store.aclose()
 
 
-def _as_map(sizes: Any) -> Mapping[str, Any]:
-    if isinstance(sizes, Mapping):
-        return sizes
-    if dataclasses.is_dataclass(sizes) and not isinstance(sizes, type):
-        return dataclasses.asdict(sizes)
-    return {"size": sizes}
-
-
-def _told(name: str, size: Any) -> str:
-    label = name.replace("_", " ")
-    if isinstance(size, int) and "bytes" in label:
-        unit, amount = next(
-            (u, size / n) for u, n in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1)) if size >= n or n == 1
-        )
-        return f"{amount:.3g} {unit}"
-    return f"{size} {label}"
+def _bytes_text(size: int) -> str:
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size} B"
 
 
 def _unwritable(path: Path) -> Path | None:

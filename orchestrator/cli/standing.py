@@ -190,7 +190,9 @@ def _effect(node: Node, fault: Fault | Chance) -> tuple[str | None, str | None]:
         case "hang" | "slow":
             seconds = fault.seconds if fault.kind == "hang" else (node.seconds or 0.0) * fault.factor
             if seconds is None or seconds > node.timeout:
-                return f"slower than its timeout of {seconds_text(node.timeout)}", None
+                late = f"slower than its timeout of {seconds_text(node.timeout)}"
+                # The effect of a `once` call happens all the same, and is found out.
+                return (None, late) if seconds is not None and node.effect == "once" else (late, None)
             return None, f"{seconds_text(seconds)} instead of {seconds_text(node.seconds or 0.0)}"
         case "unknown":
             # What happened to a `once` call is found out; of any other kind nobody asks.
