@@ -56,6 +56,8 @@ build: $(DEV) ## Build sdist and wheel, and try the wheel in an environment of i
 	cd "$$trial" && \
 	venv/bin/orchestrator --help >/dev/null && \
 	venv/bin/python -c 'from orchestrator.data import policy_text; policy_text("default")' && \
+	venv/bin/orchestrator init project >/dev/null && \
+	venv/bin/orchestrator validate --strict project/graph.yaml >/dev/null && \
 	echo "the wheel installs and starts"
 
 clean: ## Remove everything that make has made

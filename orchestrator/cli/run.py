@@ -23,7 +23,7 @@ from orchestrator.cli.options import (
     policy_option,
     seed_option,
 )
-from orchestrator.cli.output import Exit, console, exit_code, json_line, print_json, value_text
+from orchestrator.cli.output import Exit, console, exit_code, json_line, print_json, print_table, value_text
 from orchestrator.cli.steps import line, step_table, summary
 from orchestrator.events import Record, record_to_dict
 
@@ -161,7 +161,7 @@ def print_result(result: RunResult, *, as_json: bool) -> None:
         print_json(result.as_dict())
         return
     out = console()
-    out.print(step_table(result))
+    print_table(out, step_table(result))
     out.print(summary(result), markup=False, style="bold")
     for question in result.questions:
         out.print(f"? {question.id}: {question.reason}", markup=False)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.output import Exit, print_json
+from orchestrator.cli.progress import reading
 from orchestrator.errors import SpecError
 from orchestrator.findings import Report
 from orchestrator.lint import report
@@ -25,7 +26,8 @@ def command(files: tuple[Path, ...], strict: bool, as_json: bool) -> None:
     valid = True
     for file in files:
         try:
-            found = _report(file)
+            with reading(file):
+                found = _report(file)
         except SpecError as error:
             valid = False
             documents.append({"file": str(file), "valid": False, "problems": [p.as_dict() for p in error.problems]})
