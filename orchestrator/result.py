@@ -52,17 +52,21 @@ class Attempt:
 class Question:
     """What a person is asked: approve a call, say whether an effect happened, or decide what to do without a route.
 
-    ``inputs`` is what the call would be given, as (parameter, value, provider); ``options`` is what may be answered;
-    after ``until``, in seconds on the run's clock, the policy answers.
+    ``inputs`` is what the call would be given, by parameter; ``options`` is what may be answered; after ``until``, in
+    seconds on the run's clock, the policy answers.
     """
 
     id: str
     kind: str
     node: str
     reason: str
-    inputs: tuple[tuple[str, str, str | None], ...] = ()
+    inputs: Mapping[str, Any] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     until: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the question as data for JSON; values are left as they are."""
+        return _as_dict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +161,7 @@ def fold(
         trace_id: The run's trace, if it has one.
     """
     log = tuple(records)
-    folding = _Folding()
+    folding = _Folding(lookup)
     for record in log:
         folding.take(record.event)
     finished = folding.finished
@@ -199,7 +203,8 @@ DECISIONS: Mapping[type, str] = {
 class _Folding:
     """What a log has come to so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, lookup: Callable[[str, str], Any]) -> None:
+        self._lookup = lookup
         self.run_id = ""
         self.attempts: dict[tuple[str, int], dict[str, Any]] = {}
         self.finished: RunFinished | None = None
@@ -236,10 +241,9 @@ class _Folding:
                 self.usd += event.usd
                 self.tokens += event.tokens
             case QuestionAsked():
+                inputs = {name: provider and self._lookup(value, provider) for name, value, provider in event.inputs}
                 self.questions.append(
-                    Question(
-                        event.question, event.kind, event.node, event.reason, event.inputs, event.options, event.until
-                    )
+                    Question(event.question, event.kind, event.node, event.reason, inputs, event.options, event.until)
                 )
             case Answered():
                 self._answered(event)

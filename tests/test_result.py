@@ -50,13 +50,13 @@ def test_a_refused_call_is_an_attempt_that_was_never_made() -> None:
 
 def test_questions_are_those_that_are_open() -> None:
     """A waiting run's result has its questions with all that is needed to answer; later waits ask anew."""
-    (question,) = fold(approved()[:-4]).questions
+    (question,) = fold(approved()[:-4], lookup=lambda value, provider: f"{value} of {provider}").questions
     assert question == Question(
         "approve:stripe",
         "approve",
         "stripe",
         "over 10,000",
-        (("order", "order", "crm"),),
+        {"order": "order of crm"},
         ("yes", "no", "edit"),
         3600.0,
     )

@@ -156,7 +156,12 @@ class Context:
                 return None
             found.append((need.parameter, need.value, provider))
         edits = state.edits.get(name, {})
-        return tuple((given[0], edits[given[0]].name, INPUT) if given[0] in edits else given for given in found)
+        return tuple(
+            (parameter, edits[parameter][0], provider or INPUT)
+            if parameter in edits and edits[parameter][1] == provider
+            else (parameter, value, provider)
+            for parameter, value, provider in found
+        )
 
     def passed(self, name: str, inputs: Inputs) -> Inputs:
         """Return those of a node's inputs that are handed to it."""

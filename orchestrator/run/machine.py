@@ -34,10 +34,10 @@ from orchestrator.graph import INPUT, Graph
 from orchestrator.planner import Planner, Route
 from orchestrator.policy import Policy
 from orchestrator.run.closing import close
-from orchestrator.run.commands import AskModel, Call, Cancel, Command, Start, WakeAt
+from orchestrator.run.commands import AskModel, Call, Cancel, Command, Inputs, Start, WakeAt
 from orchestrator.run.context import Context
 from orchestrator.run.escalation import end, escalate
-from orchestrator.run.people import after, go_on, overdue, take_answer, wait_for_people
+from orchestrator.run.people import after, go_on, overdue, questions, take_answer, wait_for_people
 from orchestrator.run.recovery import CHECKS, absorb, begin, exclude, fail, replan
 from orchestrator.run.settling import late_result, unknown, verified, verify_due
 from orchestrator.run.starting import call, start_ready, stops, undo
@@ -92,6 +92,21 @@ class Run:
     def graph(self) -> Graph:
         """The graph that this run goes over."""
         return self._context.graph
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that this run obeys."""
+        return self._context.policy
+
+    def questions(self) -> dict[str, tuple[str, ...]]:
+        """Return what people are asked now, by the id of the question, and what they may answer."""
+        if self.state.phase != "waiting":
+            return {}
+        return {asked.question: asked.options for asked in questions(self._context)}
+
+    def asked_inputs(self, node: str) -> Inputs:
+        """Return what a call would be given that a person is asked to approve."""
+        return self._context.passed(node, self.state.asked_for[node].inputs)
 
     @property
     def finished(self) -> bool:
@@ -166,6 +181,8 @@ class Run:
         run.records, run.commands = [], []
         before, state.at = state.at, max(state.at, at)
         run.emit(fact)
+        if state.phase == "waiting":
+            overdue(run)
         match fact:
             case RunStarted():
                 self._started(fact)
@@ -185,10 +202,16 @@ class Run:
                     end(run, fact.reason, cancelled=True)
             case Answered() | ModelAnswered():
                 take_answer(run, fact)
-            case RunResumed() if state.phase == "running":
-                state.waited += state.at - before
+            case RunResumed():
+                self._resumed(before)
         self._advance()
         return Step(tuple(run.records), tuple(run.commands))
+
+    def _resumed(self, before: float) -> None:
+        state = self.state
+        if state.phase == "running":
+            state.waited += state.at - before
+        go_on(self._context)  # what is still open is asked again
 
     def _started(self, fact: RunStarted) -> None:
         run, state = self._context, self.state
@@ -312,8 +335,6 @@ class Run:
 
     def _advance(self) -> None:
         run, state = self._context, self.state
-        if state.phase == "waiting":
-            overdue(run)
         verify_due(run)
         while state.phase == "running":
             if run.deadline is not None and state.at > run.deadline and not state.expired:

@@ -15,7 +15,7 @@ from orchestrator.run.escalation import by_policy, chosen, end, options
 from orchestrator.run.recovery import exclude, replan
 from orchestrator.run.settling import settle
 
-__all__ = ("after", "go_on", "overdue", "take_answer", "wait_for_people")
+__all__ = ("after", "go_on", "overdue", "questions", "take_answer", "wait_for_people")
 
 
 def after(deadline: float) -> float:
@@ -29,13 +29,13 @@ def after(deadline: float) -> float:
 def wait_for_people(run: Context) -> bool:
     """Ask everything that is open, all at once; False where there is nothing to ask."""
     state = run.state
-    questions = [*_to_settle(run), *_to_approve(run), *_to_decide(run)]
-    if not questions:
+    open_ = questions(run)
+    if not open_:
         return False
     answers = state.take_open()
     if answers:
         run.emit(Absorbed(state.count("absorb"), answers))
-    for question in questions:
+    for question in open_:
         run.emit(question)
         if question.until is not None:
             state.until[question.question] = question.until
@@ -46,6 +46,11 @@ def wait_for_people(run: Context) -> bool:
     run.emit(RunFinished("waiting", None, route, (), tuple(state.undone), "waiting for a person"))
     run.command(Finish())
     return True
+
+
+def questions(run: Context) -> list[QuestionAsked]:
+    """Return everything that only people can answer now."""
+    return [*_to_settle(run), *_to_approve(run), *_to_decide(run)]
 
 
 def _to_settle(run: Context) -> list[QuestionAsked]:
@@ -86,7 +91,11 @@ def _to_decide(run: Context) -> list[QuestionAsked]:
         return []
     question = f"decide:{pending.n}"
     listed = tuple(option.id for option in pending.options)
-    return [QuestionAsked(question, "decide", run.state.goal, pending.reason, (), listed, _until(run, question))]
+    return [
+        QuestionAsked(
+            question, "decide", run.state.goal, pending.reason, (), ("yes", "no", *listed), _until(run, question)
+        )
+    ]
 
 
 def _until(run: Context, question: str) -> float | None:
@@ -132,10 +141,12 @@ def _approved(run: Context, name: str, fact: Answered) -> bool:
     if asked is None or fact.answer not in ("yes", "no", "edit"):
         return False
     if fact.answer == "edit":
-        own = {f"{name}.{need.parameter}": need.parameter for need in run.node(name).needs if need.passed}
-        if not fact.values or any(value.name not in own for value in fact.values):
+        given = {
+            f"{name}.{parameter}": (parameter, provider) for parameter, _, provider in run.passed(name, asked.inputs)
+        }
+        if not fact.values or any(value.name not in given for value in fact.values):
             return False
-        edits = {own[value.name]: value for value in fact.values}
+        edits = {given[value.name][0]: (value.name, given[value.name][1]) for value in fact.values}
         state.edits[name] = {**state.edits.get(name, {}), **edits}
     go_on(run)
     del state.asked_for[name]
