@@ -19,6 +19,8 @@ COMMANDS = {
     "validate": "Check graph files and say what they mean.",
     "plan": "Show the cheapest route to a goal, and why; nothing is called.",
     "run": "Run a graph towards a goal.",
+    "runs": "List, show, follow, resume and replay recorded runs.",
+    "approve": "Answer what a waiting run asks.",
     "simulate": "Run a graph on a virtual clock, with fakes and faults.",
     "play": "Break tools and watch the route change; nothing is called.",
     "graph": "Draw a graph as text, Mermaid, DOT or JSON.",

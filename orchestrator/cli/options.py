@@ -88,11 +88,13 @@ def input_options(command: F) -> F:
     return one(many(down_option(command)))
 
 
-def load(file: Path, policy: str | None, *, imports: bool, tracer: Any = None) -> Orchestrator:
+def load(
+    file: Path, policy: str | None, *, imports: bool, tracer: Any = None, store: str | Path | None = None
+) -> Orchestrator:
     """Load a graph file under a policy."""
     from orchestrator.runtime import Orchestrator
 
-    return Orchestrator.from_yaml(file, policy=policy, imports=imports, tracer=tracer)
+    return Orchestrator.from_yaml(file, policy=policy, imports=imports, tracer=tracer, store=store)
 
 
 def load_faults(path: Path | None, graph: Graph, *, real: bool) -> FaultPlan | None:

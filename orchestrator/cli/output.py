@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.errors import InputError, SpecError
+from orchestrator.errors import InputError, OrchestratorError, RunNotFoundError, SpecError, StoreError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,7 +90,7 @@ def console() -> Console:
     from rich.console import Console
 
     # Off a terminal nobody sees a width: lines are cut by whoever reads them.
-    return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 200)
+    return Console(stderr=True, highlight=False, emoji=False, width=None if sys.stderr.isatty() else 200)
 
 
 def print_table(out: Console, table: Table) -> None:
@@ -123,7 +123,7 @@ def report_errors(*, json: bool = False, verbose: bool = False) -> Iterator[None
             print_json({"error": found})
         else:
             click.echo(message, err=True)
-        raise SystemExit(Exit.USAGE) from None
+        raise SystemExit(Exit.FAILED if found["code"] == "store" else Exit.USAGE) from None
 
 
 def _told(error: Exception, verbose: bool) -> tuple[str, dict[str, Any]]:
@@ -135,8 +135,15 @@ def _told(error: Exception, verbose: bool) -> tuple[str, dict[str, Any]]:
         return _unexpected(error, verbose)
     if isinstance(ours, SpecError):
         return str(ours), {"code": "spec", "problems": [problem.as_dict() for problem in ours.problems]}
-    code = "input" if isinstance(ours, InputError) else type(ours).__name__
-    return f"error: {ours}", {"code": code, "message": str(ours)}
+    return f"error: {ours}", {"code": _code(ours), "message": str(ours)}
+
+
+def _code(error: OrchestratorError) -> str:
+    if isinstance(error, InputError):
+        return "input"
+    if isinstance(error, StoreError) and not isinstance(error, RunNotFoundError):
+        return "store"
+    return type(error).__name__
 
 
 def _unexpected(error: Exception, verbose: bool) -> tuple[str, dict[str, Any]]:

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 from orchestrator.cli.checks import Check
 from orchestrator.cli.reach import bounded
+from orchestrator.cli.store import store_url
 
-__all__ = ("DEFAULT", "run_log_checks", "store_url")
+__all__ = ("run_log_checks",)
 
-DEFAULT = "sqlite:///.orchestrator/runs.db"
 SQLITE = "sqlite:///"
 NAMED = 3
 """Unfinished runs that are named; of more, only the number is told."""
@@ -32,14 +32,9 @@ class Sizes(Protocol):
     bytes: int
 
 
-def store_url(environ: Mapping[str, str]) -> str:
-    """Return the URL of the run log: the environment's, or the one in the working directory."""
-    return environ.get("ORCHESTRATOR_STORE") or DEFAULT
-
-
 def run_log_checks(environ: Mapping[str, str]) -> Iterator[Check]:
     """Look at the run log; nothing is created for it."""
-    url = store_url(environ)
+    url = str(store_url(None, environ))
     in_file = url.startswith(SQLITE) or "://" not in url
     path = Path(url.removeprefix(SQLITE)).expanduser() if in_file else None
     place = str(path) if path is not None else _shown(url)

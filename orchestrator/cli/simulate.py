@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from orchestrator.cli.driving import print_result
 from orchestrator.cli.options import (
     faults_option,
     file_argument,
@@ -22,7 +23,6 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.output import Exit, exit_code, json_line, print_json
 from orchestrator.cli.progress import counted
-from orchestrator.cli.run import print_result
 from orchestrator.events import record_to_dict
 from orchestrator.result import RunResult
 
