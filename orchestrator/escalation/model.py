@@ -160,7 +160,8 @@ class OpenAIModel:
         if type(error).__name__ == "AnswerTooLong":
             return Verdict(None, reason=str(error), error="invalid", calls=sent, usd=sent * usd)
         failure = classify(error, redact=self._redact)
-        left = sent and not (failure.happened == "no" and failure.type in ("timeout", "connection"))
+        answered = getattr(error, "response", None) is not None
+        left = sent and (answered or failure.happened != "no" or failure.type not in ("timeout", "connection"))
         # The client says "Connection error."; what happened is its cause.
         reason = failure.message if error.__cause__ is None else f"{failure.message} {error.__cause__}"
         return Verdict(
@@ -168,5 +169,5 @@ class OpenAIModel:
             reason=plain(reason, REASON_LENGTH, self._redact),
             error=failure.type,
             calls=int(left),
-            usd=usd if left and failure.type == "timeout" else 0.0,
+            usd=usd if left and not answered and failure.type == "timeout" else 0.0,
         )

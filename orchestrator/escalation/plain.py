@@ -26,8 +26,10 @@ def plain(text: str, most: int, redact: Redact) -> str:
     seen = redact(text[:WINDOW])
     if len(text) > WINDOW:
         seen = seen[:-MARGIN]
-    # Twice: a mark that cannot be seen may have stood inside a secret.
-    line = redact(" ".join("".join(map(_shown, seen)).split()))
+    if not seen.isprintable():  # most are, and looking at each character takes its time
+        seen = "".join(map(_shown, seen))
+    # Again: a mark that cannot be seen may have stood inside a secret.
+    line = redact(" ".join(seen.split()))
     return line if len(line) <= most and len(text) <= WINDOW else line[: most - 1] + "…"
 
 
