@@ -124,11 +124,12 @@ class _Clock:
         self.truth: dict[str, bool] = {}
         self.number = 0
 
-    def at(self, time: float, fact: Fact) -> int:
-        """Let a fact happen at a time; equal times keep their order."""
+    def at(self, time: float, fact: Fact, *, first: bool = False) -> int:
+        """Let a fact happen at a time; equal times keep their order, but for what comes *first*."""
         self.number += 1
-        heappush(self.due, (time, self.number, fact))
-        return self.number
+        number = -self.number if first else self.number
+        heappush(self.due, (time, number, fact))
+        return number
 
     def next(self) -> tuple[float, Fact]:
         """Go to the next thing that happens."""
@@ -150,7 +151,8 @@ class _Clock:
             case Call():
                 self._call(command, now)
             case AskModel():
-                self.at(now, ModelAnswered(command.n, None, error="simulated"))
+                # Before anything else that happens now, so that the run is the one that the policy alone would decide.
+                self.at(now, ModelAnswered(command.n, None, error="simulated"), first=True)
             case WakeAt():
                 self.at(command.at, Woken())
 

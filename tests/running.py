@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from orchestrator.drivers.first import Blueprint
 from orchestrator.events import (
+    Answered,
     AttemptEnded,
     AttemptStarted,
     CallEnded,
@@ -15,8 +16,12 @@ from orchestrator.events import (
     Fact,
     Failure,
     LateResult,
+    ModelAnswered,
+    ModelAsked,
+    QuestionAsked,
     Record,
     RunFinished,
+    RunResumed,
     Value,
     ViewChanged,
     Woken,
@@ -149,6 +154,20 @@ class ByHand:
         finished = of(self.log, RunFinished)
         return finished[-1].outcome if finished and self.machine.finished else None
 
+    @property
+    def questions(self) -> list[str]:
+        """The ids of the questions that people are asked now."""
+        return list(self.machine.questions())
+
+    def asked(self, question: str) -> QuestionAsked:
+        """Return a question as it was asked last."""
+        return next(event for event in reversed(of(self.log, QuestionAsked)) if event.question == question)
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """What the model that was asked last may choose."""
+        return tuple(option.id for option in of(self.log, ModelAsked)[-1].options)
+
     def result(self) -> RunResult:
         """Return the result so far."""
         return fold(self.log)
@@ -190,6 +209,21 @@ class ByHand:
         done = kind == "verify" and ok
         values = tuple(Value(value) for value in self.machine.graph.by_name[subject].provides) if done else ()
         return self.feed(CallEnded(kind, int(key.partition(":")[2]), subject, ok, reason, values))
+
+    def say(self, question: str, answer: str, *values: str, reason: str | None = None, after: float = 0.0) -> Step:
+        """Let a person answer a question, with values of these names."""
+        given = tuple(Value(value) for value in values)
+        return self.feed(Answered(question, answer, given, "ann", reason), after=after)
+
+    def decide(self, choice: str | None, *values: str, n: int | None = None, after: float = 0.0, **more: Any) -> Step:
+        """Let the model that was asked last choose, with values of these names; None is no usable answer."""
+        asked = of(self.log, ModelAsked)[-1].n if n is None else n
+        return self.feed(ModelAnswered(asked, choice, values=tuple(map(Value, values)), **more), after=after)
+
+    def resume(self, *, after: float = 0.0) -> Step:
+        """Let another driver go on, *after* seconds in which nobody drove the run."""
+        self.crash()
+        return self.feed(RunResumed("by hand"), after=after)
 
     def see(self, later: View) -> Step:
         """Let the view change."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.drivers.values import Values
 from orchestrator.errors import InputError
-from orchestrator.events import Answered, Value
+from orchestrator.events import Answered, QuestionAsked, Value
 from orchestrator.graph import INPUT
 from orchestrator.result import Question
 from orchestrator.run import Run
@@ -42,26 +42,25 @@ def to_fact(run: Run, answer: Answer, values: Values) -> Answered:
     Raises:
         InputError: The question is not open, or this is no answer to it; says what would be.
     """
-    kind, _, subject = answer.question.partition(":")
     open_ = run.questions()
     if answer.question not in open_:
         listed = ", ".join(open_) or "none"
         raise InputError(f"there is no open question {answer.question!r}; open: {listed}")
-    allowed = open_[answer.question]
-    if answer.answer not in allowed:
-        raise InputError(f"{answer.answer!r} is no answer to {answer.question}; answer {', '.join(allowed)}")
-    names = _names(run, kind, subject, answer)
+    asked = open_[answer.question]
+    if answer.answer not in asked.options:
+        raise InputError(f"{answer.answer!r} is no answer to {answer.question}; answer {', '.join(asked.options)}")
+    names = _names(run, asked, answer)
     unknown = [name for name in answer.values if name not in names]
     if unknown:
         given = ", ".join(names) or "none"
         raise InputError(f"{answer.question} takes no value {', '.join(map(repr, unknown))}; it takes {given}")
     if answer.answer == "edit" and not answer.values:
-        raise InputError(f"edit says which inputs to change; {subject} takes {', '.join(names)}")
+        raise InputError(f"edit says which inputs to change; {asked.node} takes {', '.join(names)}")
     missing = [name for name in names if name not in answer.values]
     if answer.answer.startswith("supply:") and missing:
         raise InputError(f"{answer.answer} needs the value of {', '.join(missing)}")
-    if kind == "settle" and answer.values and missing:
-        raise InputError(f"the result of {subject} has {', '.join(names)}; {', '.join(missing)} is missing")
+    if asked.kind == "settle" and answer.values and missing:
+        raise InputError(f"the result of {asked.node} has {', '.join(names)}; {', '.join(missing)} is missing")
     return Answered(
         answer.question,
         answer.answer,
@@ -78,13 +77,13 @@ def _kept(values: Values, name: str, provider: str, value: Any) -> Value:
         raise InputError(str(error)) from None
 
 
-def _names(run: Run, kind: str, subject: str, answer: Answer) -> dict[str, tuple[str, str]]:
+def _names(run: Run, asked: QuestionAsked, answer: Answer) -> dict[str, tuple[str, str]]:
     """Return what an answer may bring, as the name in it to the name and the provider of the value."""
-    if kind == "approve" and answer.answer == "edit":
+    if answer.answer == "edit":
         # What a person changes is still made from what its provider gave.
-        return {name: (f"{subject}.{name}", provider or INPUT) for name, _, provider in run.asked_inputs(subject)}
-    if kind == "settle" and answer.answer == "yes":
-        return {value: (value, subject) for value in run.graph.by_name[subject].provides}
+        return {name: (f"{asked.node}.{name}", provider or INPUT) for name, _, provider in asked.inputs}
+    if asked.kind == "settle" and answer.answer == "yes":
+        return {value: (value, asked.node) for value in run.graph.by_name[asked.node].provides}
     if answer.answer.startswith("supply:"):
         value = answer.answer.removeprefix("supply:")
         return {value: (value, INPUT)}

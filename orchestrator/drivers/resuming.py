@@ -95,7 +95,7 @@ def _values(stored: StoredRun) -> Values:
 
 
 def _in_time(machine: Run, fact: Answered, at: float) -> Answered:
-    until = machine.state.until.get(fact.question)
+    until = machine.questions()[fact.question].until
     if until is not None and until <= at:
         raise InputError(
             f"the answer to {fact.question} comes {at - until:.0f} s after its deadline; "

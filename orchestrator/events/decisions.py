@@ -72,7 +72,7 @@ class AttemptStarted:
     attempt: int
     inputs: tuple[tuple[str, str, str | None], ...]
     key: str
-    """Idempotency key, the same for every attempt of this node in this run."""
+    """Idempotency key, the same for every attempt of this node in this run until a person edits what it is given."""
     effect: str | None
     event: Literal["attempt_started"] = "attempt_started"
 

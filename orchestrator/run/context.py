@@ -9,7 +9,10 @@ from orchestrator.policy import Policy
 from orchestrator.run.commands import Command, Inputs
 from orchestrator.run.state import RunState
 
-__all__ = ("Context",)
+__all__ = ("CHECKS", "Context")
+
+CHECKS = 2
+"""How often a goal is planned again after its check failed; the next failure gives the goal up."""
 
 
 class Context:
@@ -38,8 +41,9 @@ class Context:
         return self.graph.by_name[name]
 
     def key(self, node: str) -> str:
-        """Return the idempotency key of a node in this run."""
-        return f"{self.first.run_id}:{node}"
+        """Return the idempotency key of a node in this run: another one once a person has changed what it is given."""
+        edits = self.state.counts.get(f"edit:{node}", 0)
+        return f"{self.first.run_id}:{node}" + (f":edit-{edits}" if edits else "")
 
     def note_effect(self, name: str, attempt: int) -> None:
         """Take a node's effect as standing, the latest of all."""
@@ -133,14 +137,20 @@ class Context:
 
     @property
     def deadline(self) -> float | None:
-        """When the run's time is up, on its own clock."""
-        seconds = self.policy.limits.seconds
-        return None if seconds is None else self.state.began + self.state.waited + seconds
+        """When the run's time is up, on its own clock; while it waits for people, that moves on."""
+        state, seconds = self.state, self.policy.limits.seconds
+        waiting = state.at - state.waiting_since if state.phase == "waiting" else 0.0
+        return None if seconds is None else state.began + state.waited + waiting + seconds
 
     def plan(
         self, goal: str, *, lift: tuple[str, ...] = (), settled: bool = False, supplied: str | None = None
     ) -> Route:
-        """Plan a route to *goal* from where the run stands; the arguments are those of `situation`."""
+        """Plan a route to *goal* from where the run stands; the arguments are those of `situation`.
+
+        A goal whose check has failed too often has no route, unless to a value that is supplied from outside.
+        """
+        if supplied is None and self.state.failed_checks.get(goal, 0) > CHECKS:
+            return Route(goal, "impossible", reason="check")
         situation = self.situation(lift=lift, settled=settled, supplied=supplied)
         return self.planner.plan(self.state.view, goal, situation)
 
@@ -155,12 +165,26 @@ class Context:
             if provider is not None and not state.holds(need.value, provider):
                 return None
             found.append((need.parameter, need.value, provider))
-        edits = state.edits.get(name, {})
+        return self.edited(name, tuple(found))
+
+    def offered(self, name: str) -> Inputs | None:
+        """Return what a node would be given if it started now, or None where it cannot or is not to."""
+        state, route = self.state, self.state.route
+        if route is None:
+            return None
+        if name in state.backoff and name not in route.nodes:
+            # It was in flight when the route was planned; its retry takes the same inputs.
+            return self.edited(name, state.inputs[name])
+        return self.provider_inputs(name) if name in route.nodes else None
+
+    def edited(self, name: str, inputs: Inputs) -> Inputs:
+        """Return a node's inputs with what a person has changed, which still is made from what its provider gave."""
+        edits = self.state.edits.get(name, {})
         return tuple(
             (parameter, edits[parameter][0], provider or INPUT)
-            if parameter in edits and edits[parameter][1] == provider
+            if need.passed and parameter in edits and edits[parameter][1] == provider
             else (parameter, value, provider)
-            for parameter, value, provider in found
+            for need, (parameter, value, provider) in zip(self.node(name).needs, inputs, strict=True)
         )
 
     def passed(self, name: str, inputs: Inputs) -> Inputs:

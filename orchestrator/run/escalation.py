@@ -9,6 +9,7 @@ stands in for a model that is absent, down, slow, over its budget, or answers an
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Literal
 
 from orchestrator.events import Escalated, ModelAsked, Option, RunEnded, Value
@@ -16,26 +17,27 @@ from orchestrator.graph import INPUT
 from orchestrator.planner import Route
 from orchestrator.planner.behind import values_behind
 from orchestrator.run.commands import AskModel
-from orchestrator.run.context import Context
+from orchestrator.run.context import CHECKS, Context
 from orchestrator.run.routing import adopt, last_chance, planned, take_chance
 from orchestrator.run.state import Pending
 
-__all__ = ("by_policy", "chosen", "end", "escalate", "options")
+__all__ = ("by_policy", "chosen", "end", "escalate", "options", "still_open")
 
 Decider = Literal["policy", "model", "person"]
 
 SUPPLIED = 20
-"""How many values a person is offered to supply; each one costs a plan."""
+"""How many values a person is offered to supply."""
+TRIED = 100
+"""How many are tried for that: each one costs a plan."""
 
 
 def escalate(run: Context, infeasible: Route) -> None:
     """Decide what to do instead, or ask who decides."""
     state, policy = run.state, run.policy.escalation
     state.pending = None
-    reason = infeasible.reason or "unreachable"
-    if state.expired and reason.startswith("limit:"):
-        reason = "limit:seconds"
-    if reason != "check" and not state.expired and reason != "limit:reroutes" and _ask_to_settle(run):
+    # When the time is up, nobody is asked: whatever else stands in the way, there is no time for a way round it.
+    reason = "limit:seconds" if state.expired else infeasible.reason or "unreachable"
+    if reason not in ("limit:seconds", "limit:reroutes", "check") and _ask_to_settle(run):
         return
     if reason == "unreachable":
         reason = _stopped_by(run) or reason
@@ -74,7 +76,7 @@ def _ask_to_settle(run: Context) -> bool:
 
 def by_policy(run: Context, reason: str) -> None:
     """Decide by the policy's rule: demote to the best lower goal that can be reached, else give up."""
-    goal = next(_lower_goals(run), None) if run.policy.escalation.demote else None
+    goal = next(_lower_goals(run), None)
     if goal is not None:
         _demote(run, goal, reason, "policy")
     elif reason.startswith("limit:"):
@@ -87,10 +89,13 @@ def _ask_model(run: Context, reason: str) -> bool:
     """Ask the model; False where it may not be asked any more, or there is nothing to choose."""
     state, policy = run.state, run.policy.escalation
     spent = policy.usd is not None and state.model_usd >= policy.usd
+    if policy.model is None or spent or state.counts.get("model", 0) >= policy.calls:
+        return False
     offered = options(run, "model")
-    if policy.model is None or spent or state.counts.get("model", 0) >= policy.calls or len(offered) <= 2:
+    if all(option.decision in ("ask", "give_up") for option in offered):
         return False
     n = state.count("model")
+    state.unanswered.append(n)
     question = ModelAsked(
         n,
         policy.model,
@@ -108,10 +113,11 @@ def _ask_model(run: Context, reason: str) -> bool:
 
 
 def ask_person(run: Context, reason: str, by: Decider, words: str | None = None) -> None:
-    """Have a person decide, once nothing is in flight any more."""
+    """Have a person decide, once nothing is in flight any more; what else was to be asked is of no use meanwhile."""
     state = run.state
     _escalated(run, by, "ask", reason, words=words)
-    state.pending = Pending(state.count("decide"), reason, options(run, "person"))
+    state.asked_for = {}
+    state.pending = Pending(state.count("decide"), reason)
 
 
 # ------------------------------------------------------------------------------------------------------- the closed set
@@ -127,11 +133,30 @@ def options(run: Context, by: Decider) -> tuple[Option, ...]:
     return (*found, Option("give_up", "give_up"))
 
 
+def still_open(run: Context, option: Option, by: Decider) -> bool:
+    """Whether an option that was offered leads on now as well."""
+    state, goal = run.state, run.state.goal
+    match option.decision:
+        case "demote":
+            return _reachable(run, option.names[0])
+        case "retry":
+            retryable = all(name in state.excluded and _retryable(run, name, by) for name in option.names)
+            return retryable and run.plan(goal, lift=option.names).feasible
+        case "supply":
+            return _helps(run, option.names[0])
+        case "ask" | "give_up":
+            return True
+
+
 def _lower_goals(run: Context) -> Iterator[str]:
-    goals = [goal.name for goal in run.graph.goals]
-    for goal in goals[goals.index(run.state.goal) + 1 :]:
-        if run.plan(goal).feasible or last_chance(run, goal) is not None:
-            yield goal
+    """Yield the goals that the run may be demoted to, the best one first."""
+    if run.policy.escalation.demote:
+        goals = [goal.name for goal in run.graph.goals]
+        yield from (goal for goal in goals[goals.index(run.state.goal) + 1 :] if _reachable(run, goal))
+
+
+def _reachable(run: Context, goal: str) -> bool:
+    return run.plan(goal).feasible or last_chance(run, goal) is not None
 
 
 def _retries(run: Context, by: Decider) -> list[tuple[str, ...]]:
@@ -151,8 +176,9 @@ def _retries(run: Context, by: Decider) -> list[tuple[str, ...]]:
 
 def _retryable(run: Context, name: str, by: Decider) -> bool:
     state = run.state
-    if name in state.finished or name in state.effects or name in state.unresolved or name in state.stuck:
-        return False
+    undone = any(name == other for other, _ in state.undone)
+    if name in state.finished or name in state.effects or name in state.unresolved or undone:
+        return False  # its effect happened, or may have
     failed = state.excluded[name].reason.startswith("excluded:")
     if by == "person":
         return failed or state.excluded[name].reason.startswith("refused")
@@ -161,11 +187,16 @@ def _retryable(run: Context, name: str, by: Decider) -> bool:
 
 def _supplies(run: Context, by: Decider) -> list[str]:
     """Return the values with which there would be a route; a model only those that the policy lists."""
-    state, goal = run.state, run.state.goal
-    behind = values_behind(run.graph, goal)
-    wanted = run.policy.escalation.supply if by == "model" else run.graph.values
-    missing = [value for value in wanted if value in behind and INPUT not in state.held.get(value, {})]
-    return [value for value in missing if run.plan(goal, supplied=value).feasible][:SUPPLIED]
+    behind = values_behind(run.graph, run.state.goal)
+    own = run.graph.goal_by_name[run.state.goal].values
+    wanted = run.policy.escalation.supply if by == "model" else (*own, *run.graph.values)
+    tried = islice((value for value in dict.fromkeys(wanted) if value in behind), TRIED)
+    return sorted(islice((value for value in tried if _helps(run, value)), SUPPLIED))
+
+
+def _helps(run: Context, value: str) -> bool:
+    """Whether there would be a route if *value* were given from outside."""
+    return INPUT not in run.state.held.get(value, {}) and run.plan(run.state.goal, supplied=value).feasible
 
 
 # ------------------------------------------------------------------------------------------------------------ decisions
@@ -189,6 +220,8 @@ def chosen(
             (value,) = values
             _escalated(run, by, "supply", reason, value=value.name, words=words)
             state.held.setdefault(value.name, {})[INPUT] = value
+            if state.failed_checks.get(state.goal, 0) > CHECKS:
+                state.failed_checks[state.goal] = CHECKS  # the check looks once more
             _go_on(run, "escalated")
         case "ask":
             ask_person(run, reason, by, words)

@@ -25,20 +25,31 @@ from orchestrator.events import (
     Failure,
     LateResult,
     ModelAnswered,
+    QuestionAsked,
     Record,
     RunResumed,
     RunStarted,
     ViewChanged,
+    Woken,
 )
 from orchestrator.graph import INPUT, Graph
 from orchestrator.planner import Planner, Route
 from orchestrator.policy import Policy
 from orchestrator.run.closing import close
-from orchestrator.run.commands import AskModel, Call, Cancel, Command, Inputs, Start, WakeAt
-from orchestrator.run.context import Context
+from orchestrator.run.commands import AskModel, Call, Cancel, Command, Start, WakeAt
+from orchestrator.run.context import CHECKS, Context
 from orchestrator.run.escalation import end, escalate
-from orchestrator.run.people import after, go_on, overdue, questions, take_answer, wait_for_people
-from orchestrator.run.recovery import CHECKS, absorb, begin, exclude, fail, replan
+from orchestrator.run.people import (
+    deadlines,
+    go_on_meanwhile,
+    model_answered,
+    overdue,
+    questions,
+    take_answer,
+    wait_for_people,
+)
+from orchestrator.run.recovery import absorb, begin, exclude, fail, replan
+from orchestrator.run.routing import after, go_on, watch_time
 from orchestrator.run.settling import late_result, unknown, verified, verify_due
 from orchestrator.run.starting import call, start_ready, stops, undo
 from orchestrator.run.state import Approvable, Exclusion, RunState
@@ -98,15 +109,11 @@ class Run:
         """The policy that this run obeys."""
         return self._context.policy
 
-    def questions(self) -> dict[str, tuple[str, ...]]:
-        """Return what people are asked now, by the id of the question, and what they may answer."""
+    def questions(self) -> dict[str, QuestionAsked]:
+        """Return what people are asked now, by the id of the question."""
         if self.state.phase != "waiting":
             return {}
-        return {asked.question: asked.options for asked in questions(self._context)}
-
-    def asked_inputs(self, node: str) -> Inputs:
-        """Return what a call would be given that a person is asked to approve."""
-        return self._context.passed(node, self.state.asked_for[node].inputs)
+        return {asked.question: asked for asked in questions(self._context)}
 
     @property
     def finished(self) -> bool:
@@ -167,7 +174,7 @@ class Run:
         if asked is not None:
             calls.append(AskModel(asked.n, asked, run.policy.escalation.timeout))
         times = [*state.backoff.values(), *(found.verify_at for found in state.unresolved.values())]
-        times += state.until.values() if state.phase == "waiting" else ()
+        times += deadlines(run) if state.phase == "waiting" else ()
         wakes = [WakeAt(at) for at in times if at is not None]
         if run.deadline is not None and not self.finished:
             wakes.append(WakeAt(after(run.deadline)))
@@ -180,9 +187,19 @@ class Run:
         run, state = self._context, self.state
         run.records, run.commands = [], []
         before, state.at = state.at, max(state.at, at)
+        pending = state.pending
         run.emit(fact)
-        if state.phase == "waiting":
-            overdue(run)
+        self._take_in(fact, state.at - before)
+        waits = pending is not None and state.pending is pending and state.phase == "running"
+        if waits and not isinstance(fact, Woken | ViewChanged):
+            # Whatever has happened may have opened a way for which nobody needs to decide anything.
+            go_on_meanwhile(run)
+        self._advance()
+        return Step(tuple(run.records), tuple(run.commands))
+
+    def _take_in(self, fact: Fact, passed: float) -> None:
+        """Take in a fact, *passed* seconds after the one before."""
+        run, state = self._context, self.state
         match fact:
             case RunStarted():
                 self._started(fact)
@@ -194,24 +211,26 @@ class Run:
                 self._call_ended(fact)
             case ViewChanged():
                 state.view = fact.view
-                if state.phase == "running":
+                if state.phase in ("running", "waiting"):
                     self._view_changed()
             case CancelRequested():
                 go_on(run)
                 if state.phase == "running":
                     end(run, fact.reason, cancelled=True)
-            case Answered() | ModelAnswered():
+            case Answered():
                 take_answer(run, fact)
+            case ModelAnswered():
+                model_answered(run, fact)
             case RunResumed():
-                self._resumed(before)
-        self._advance()
-        return Step(tuple(run.records), tuple(run.commands))
+                self._resumed(passed)
 
-    def _resumed(self, before: float) -> None:
-        state = self.state
+    def _resumed(self, passed: float) -> None:
+        run, state = self._context, self.state
         if state.phase == "running":
-            state.waited += state.at - before
-        go_on(self._context)  # what is still open is asked again
+            state.waited += passed
+            watch_time(run)
+        overdue(run)
+        go_on(run)  # what is still open is asked again
 
     def _started(self, fact: RunStarted) -> None:
         run, state = self._context, self.state
@@ -220,8 +239,7 @@ class Run:
             state.held.setdefault(value.name, {})[INPUT] = value
         for name, reason in fact.down:
             state.excluded[name] = Exclusion(reason, transient=False)
-        if run.deadline is not None:
-            run.command(WakeAt(after(run.deadline)))
+        watch_time(run)
         begin(run)
 
     def _attempt_ended(self, fact: AttemptEnded) -> None:
@@ -270,14 +288,20 @@ class Run:
                 if fact.ok:
                     state.cleared[f"gate:{name}"] = repr(state.inputs[name])
                 else:
-                    reasons = [fact.reason or "its gate stopped it", *stops(run, run.node(name))]
-                    state.asked_for[name] = Approvable("; ".join(reasons), state.inputs[name])
+                    self._stopped(name, fact.reason or "its gate stopped it")
             case "verify":
                 verified(run, fact)
             case "undo":
                 self._undone(fact)
             case "check":
                 self._checked(fact)
+
+    def _stopped(self, name: str, reason: str) -> None:
+        """Have a person asked about a call that a gate stopped, if it is still the one that is to be made."""
+        run, state = self._context, self.state
+        if run.offered(name) == state.inputs[name]:
+            reasons = [reason, *stops(run, run.node(name))]
+            state.asked_for[name] = Approvable("; ".join(reasons), state.inputs[name])
 
     def _undone(self, fact: CallEnded) -> None:
         run, state, name = self._context, self.state, fact.subject
@@ -319,8 +343,13 @@ class Run:
     def _view_changed(self) -> None:
         """Take over a new view: plan again only where that moves the rest of the route."""
         run, state = self._context, self.state
+        if state.pending is not None:
+            go_on_meanwhile(run, "view", state.view.id)
+            return
         route = run.plan(state.goal)
-        if state.route is not None and route.feasible and state.pending is None:
+        if not route.feasible and state.unresolved:
+            route = run.plan(state.goal, settled=True)  # the route that it is on while an outcome is open
+        if state.route is not None and route.feasible:
             todo = [n for n in state.route.nodes if n not in state.finished and n not in state.flights]
             if {*todo, *state.backoff} == set(route.nodes):
                 return
@@ -329,12 +358,15 @@ class Run:
             spent = limit is not None and state.counts.get("reroute", 0) >= limit
             if spent and not any(name in vetoed for name in (*todo, *state.backoff)):
                 return
+        go_on(run)
         replan(run, "view", None, state.view.id)
 
     # ------------------------------------------------------------------------------------------------------- progress
 
     def _advance(self) -> None:
         run, state = self._context, self.state
+        if state.phase == "waiting":
+            overdue(run)
         verify_due(run)
         while state.phase == "running":
             if run.deadline is not None and state.at > run.deadline and not state.expired:

@@ -25,10 +25,7 @@ from orchestrator.run.escalation import escalate
 from orchestrator.run.routing import adopt, last_chance, planned, take_chance
 from orchestrator.run.state import Exclusion
 
-__all__ = ("CHECKS", "absorb", "begin", "exclude", "fail", "jittered", "replan")
-
-CHECKS = 2
-"""How often a goal is planned again after its check failed; the next failure gives the goal up."""
+__all__ = ("absorb", "begin", "exclude", "fail", "go_another_way", "jittered", "replan", "way_on")
 
 
 def fail(run: Context, event: AttemptEnded, failure: Failure) -> None:
@@ -143,15 +140,28 @@ def begin(run: Context) -> None:
 
 def replan(run: Context, trigger: Trigger, node: str | None = None, cause: str | None = None) -> None:
     """Plan again from the work already done: reroute, take the last chance, or escalate."""
+    route = way_on(run)
+    if route.feasible:
+        go_another_way(run, route, trigger, node, cause)
+    else:
+        _last_chance_or_escalate(run, route)
+
+
+def way_on(run: Context) -> Route:
+    """Plan again; a route that the run may not take any more, because it was rerouted too often, is none."""
+    state, limit = run.state, run.policy.limits.reroutes
+    route = run.plan(state.goal)
+    if route.feasible and limit is not None and state.counts.get("reroute", 0) >= limit:
+        return Route(state.goal, "impossible", reason="limit:reroutes")
+    return route
+
+
+def go_another_way(
+    run: Context, route: Route, trigger: Trigger, node: str | None = None, cause: str | None = None
+) -> None:
+    """Go along a new route to the same goal, and tell why."""
     state = run.state
     before = state.route
-    route = run.plan(state.goal)
-    limit = run.policy.limits.reroutes
-    if route.feasible and limit is not None and state.counts.get("reroute", 0) >= limit:
-        route = Route(state.goal, "impossible", reason="limit:reroutes")
-    if not route.feasible:
-        _last_chance_or_escalate(run, route)
-        return
     adopt(run, route)
     if before is None:
         planned(run, route, trigger)

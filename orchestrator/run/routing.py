@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import math
+
 from orchestrator.events import LastChance, RoutePlanned, Trigger, Warned
 from orchestrator.planner import Route
-from orchestrator.run.commands import Cancel
+from orchestrator.run.commands import Cancel, WakeAt
 from orchestrator.run.context import Context
 
-__all__ = ("adopt", "last_chance", "planned", "take_chance")
+__all__ = ("adopt", "after", "go_on", "last_chance", "planned", "take_chance", "watch_time")
+
+
+def after(deadline: float) -> float:
+    """Return the first moment after a deadline: what ends exactly at it is in time."""
+    return math.nextafter(deadline, math.inf)
+
+
+def watch_time(run: Context) -> None:
+    """Have the run woken when its time is up."""
+    if run.deadline is not None:
+        run.command(WakeAt(after(run.deadline)))
+
+
+def go_on(run: Context) -> None:
+    """Leave the wait for people: the time of it does not count against the run's limit."""
+    state = run.state
+    if state.phase != "waiting":
+        return
+    state.phase = "running"
+    state.waited += state.at - state.waiting_since
+    watch_time(run)
 
 
 def adopt(run: Context, route: Route) -> None:
@@ -21,7 +44,10 @@ def adopt(run: Context, route: Route) -> None:
             flight.cancelling = True
             run.command(Cancel(name, 0, flight.attempt))
     state.backoff = {name: until for name, until in state.backoff.items() if name in uses}
-    state.asked_for = {name: asked for name, asked in state.asked_for.items() if name in uses}
+    # What somebody says to one call is no word on a call with other inputs.
+    state.asked_for = {
+        name: asked for name, asked in state.asked_for.items() if name in uses and run.offered(name) == asked.inputs
+    }
     state.check_passed = None
     if route.verdict == "unproved" and "limits" not in state.warned:
         state.warned["limits"] = True

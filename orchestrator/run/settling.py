@@ -12,6 +12,7 @@ from orchestrator.events import AttemptEnded, CallEnded, Failure, LateResult, Se
 from orchestrator.run.commands import WakeAt
 from orchestrator.run.context import Context
 from orchestrator.run.recovery import absorb, exclude, jittered, replan
+from orchestrator.run.routing import go_on
 from orchestrator.run.starting import call
 from orchestrator.run.state import Unresolved
 
@@ -67,8 +68,7 @@ def late_result(run: Context, fact: LateResult) -> None:
     happened = "yes" if fact.outcome == "succeeded" else (fact.failure or Failure("unknown")).happened
     if happened == "unknown":
         return
-    if state.phase == "waiting":
-        state.phase = "running"
+    go_on(run)
     settle(run, fact.node, happened == "yes", fact.values, "late_result", useful=fact.outcome == "succeeded")
 
 
@@ -84,6 +84,7 @@ def settle(
     """Take an unknown outcome as known: done or not, and whether there is a result that can be used."""
     state = run.state
     open_ = state.unresolved.pop(name)
+    state.left_open.pop(name, None)
     run.emit(Settled(name, open_.attempt, done, by))
     if open_.verifying:
         state.open_failures[name] = open_.attempt

@@ -6,6 +6,8 @@ one at a time, in route order. So no effect is made for a route that a mere read
 
 from __future__ import annotations
 
+from typing import Literal
+
 from orchestrator.events import AttemptStarted, CallStarted
 from orchestrator.graph import Node
 from orchestrator.planner import Route
@@ -16,20 +18,22 @@ from orchestrator.run.state import Approvable, Flight
 
 __all__ = ("call", "start_ready", "stops", "undo")
 
+TOLERANCE = 1e-12
+"""Dollars are floats: 0.1 + 0.2 fit into 0.3."""
+
 
 def start_ready(run: Context) -> bool:
     """Start or clear every node of the route that is ready; True where the route was planned again on the way."""
     state = run.state
     route = state.route
     assert route is not None
-    # A node that was in flight when the route was planned is none of its nodes; its retry takes the same inputs.
     again = [name for name in state.backoff if name not in route.nodes]
     for name in (*again, *route.nodes):
         if name in state.finished or name in state.flights or name in state.unresolved or name in state.asked_for:
             continue
         if state.backoff.get(name, state.at) > state.at:
             continue
-        inputs = state.inputs[name] if name in again else run.provider_inputs(name)
+        inputs = run.offered(name)
         if inputs is None:
             continue
         turn = run.node(name).effect != "once" or _effects_turn(run, route, name)
@@ -67,7 +71,7 @@ def _effects_turn(run: Context, route: Route, name: str) -> bool:
 def _over_limit(run: Context, name: str) -> bool:
     """Exclude a node that no longer fits a limit, and plan again: the guard behind an unproved route."""
     left, node = run.left(), run.node(name)
-    if left.usd is not None and (node.usd or 0.0) > left.usd + 1e-12:
+    if left.usd is not None and (node.usd or 0.0) > left.usd + TOLERANCE:
         limit = "usd"
     elif left.calls == 0:
         limit = "calls"
@@ -82,13 +86,15 @@ def _cleared(run: Context, name: str, inputs: Inputs) -> bool:
     """Whether guard and gate have passed for exactly these inputs; calls the one that is due where not."""
     node = run.node(name)
     seen = repr(inputs)
+    if any(subject == name for key, subject in run.state.calls.items() if key.startswith(("guard:", "gate:"))):
+        return False  # what is being looked at are perhaps other inputs; its answer must not be taken for these
     if node.guard and run.state.cleared.get(f"guard:{name}") != seen:
-        _call_once(run, "guard", node, inputs)
+        _look(run, "guard", node, inputs)
         return False
     if run.state.cleared.get(f"yes:{name}") == seen:
         return True
     if node.gate == "function" and run.state.cleared.get(f"gate:{name}") != seen:
-        _call_once(run, "gate", node, inputs)
+        _look(run, "gate", node, inputs)
         return False
     reasons = stops(run, node)
     if reasons:
@@ -106,16 +112,15 @@ def stops(run: Context, node: Node) -> list[str]:
         found.append(f"its risk is {node.risk:g}, and {limits.risk:g} or more needs a person's yes")
     if limits.usd is not None and price > limits.usd:
         found.append(f"it costs ${price:g}, and more than ${limits.usd:g} a call needs a person's yes")
-    if limits.budget is not None and price and spent + price > limits.budget:
+    if limits.budget is not None and price and spent + price > limits.budget + TOLERANCE:
         found.append(f"with it the run will have spent ${spent + price:g}, and the budget is ${limits.budget:g}")
     return found
 
 
-def _call_once(run: Context, kind: str, node: Node, inputs: Inputs) -> None:
-    pending = any(key.startswith(f"{kind}:") and subject == node.name for key, subject in run.state.calls.items())
-    if not pending:
-        run.state.inputs[node.name] = inputs
-        call(run, kind, node.name, run.passed(node.name, inputs), node.timeout)
+def _look(run: Context, kind: Literal["guard", "gate"], node: Node, inputs: Inputs) -> None:
+    """Have a guard or gate look at what the node would be given."""
+    run.state.inputs[node.name] = inputs
+    call(run, kind, node.name, run.passed(node.name, inputs), node.timeout)
 
 
 def call(run: Context, kind: str, subject: str, inputs: Inputs, timeout: float) -> None:

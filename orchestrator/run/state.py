@@ -54,6 +54,9 @@ class Unresolved:
     tries: int = 0
     verify_at: float | None = None
     """When it is verified again."""
+    asked: bool = False
+    """Whether a person has been asked, and until when that is in time."""
+    until: float | None = None
 
 
 @dataclass(slots=True)
@@ -62,19 +65,24 @@ class Approvable:
 
     reason: str
     inputs: Inputs
+    asked: bool = False
+    """Whether a person has been asked, and until when that is in time."""
+    until: float | None = None
 
 
 @dataclass(slots=True)
 class Pending:
     """An escalation that a model or a person is to decide; nothing new starts before that.
 
-    ``asked`` is the question to the model; None where a person decides.
+    ``asked`` is the question to the model; None where a person decides. What a person may choose is found out when
+    they are asked.
     """
 
     n: int
     reason: str
-    options: tuple[Option, ...]
+    options: tuple[Option, ...] = ()
     asked: ModelAsked | None = None
+    until: float | None = None
 
 
 @dataclass(slots=True)
@@ -120,14 +128,14 @@ class RunState:
     edits: dict[str, dict[str, tuple[str, str | None]]] = field(default_factory=dict)
     """Per node and parameter, the value that a person gave instead, and whose value it was made from."""
     pending: Pending | None = None
-    until: dict[str, float] = field(default_factory=dict)
-    """When each open question is overdue."""
     left_open: dict[str, bool] = field(default_factory=dict)
     """Unknown outcomes that nobody settled in time; they are not asked about again."""
     waited: float = 0.0
     """Seconds in which nobody drove the run, or it waited for people: they do not count against its limit."""
     waiting_since: float = 0.0
     model_usd: float = 0.0
+    unanswered: list[int] = field(default_factory=list)
+    """Questions to the model that have no answer yet, also those whose answer is not waited for any more."""
     calls: dict[str, str] = field(default_factory=dict)
     """Calls in flight, as ``kind:n`` to their subject."""
     undo_tries: dict[str, int] = field(default_factory=dict)
@@ -170,7 +178,12 @@ class RunState:
     @property
     def idle(self) -> bool:
         """Whether nothing is in flight and nothing is waited for, people excepted."""
-        return not (self.flights or self.calls or self.backoff or self.verifying_later or self.asking_model)
+        return not (self.flights or self.calls or self.retrying or self.verifying_later or self.asking_model)
+
+    @property
+    def retrying(self) -> bool:
+        """Whether a node waits for another attempt, and for nobody's word before it."""
+        return self.pending is None and any(name not in self.asked_for for name in self.backoff)
 
     @property
     def asking_model(self) -> bool:
