@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from orchestrator.nodes.binding import CallContext
     from orchestrator.planner import Explanation, Route
     from orchestrator.policy import Policy
+    from orchestrator.resilience import Resilience
     from orchestrator.result import Attempt, RunResult
     from orchestrator.runtime import Orchestrator
 
@@ -63,6 +64,7 @@ __all__ = (
     "Problem",
     "Record",
     "RecordError",
+    "Resilience",
     "Route",
     "RunResult",
     "SpecError",
@@ -90,6 +92,7 @@ _HOMES = {
     "Problem": "errors",
     "Record": "events",
     "RecordError": "errors",
+    "Resilience": "resilience",
     "Route": "planner",
     "RunResult": "result",
     "SpecError": "errors",

@@ -222,6 +222,39 @@ def test_validate_says_what_the_file_means(graph: Path) -> None:
     assert call("validate", "graph.yaml", "--strict").exit_code == 2
 
 
+def test_validate_says_what_breaks_a_goal(graph: Path) -> None:
+    """`validate` ends with what breaks each goal and the fix; --json holds it as data beside the keys it had."""
+    result = call("validate", "graph.yaml")
+    assert (
+        "  write alone breaks answered: goal found is left\n    = help: add another provider of `answer`"
+        in result.stdout
+    )
+    assert "web + wiki" in result.stdout
+    (file,) = document(call("validate", "graph.yaml", "--json"))["files"]
+    assert set(file) == {"file", "valid", "problems", "name", "inputs", "edges", "findings", "resilience"}
+    answered, found = file["resilience"]["goals"]
+    assert [point["name"] for point in answered["single_points"]] == ["write"]
+    assert [loss["name"] for loss in found["breaking"]] == ["web", "wiki"]
+    assert (answered["survives"], found["survives"]) == (0, 1)
+
+
+def test_validate_judges_resilience_by_the_files_policy(graph: Path) -> None:
+    """Limits of the policy count: a way round that is over them is none."""
+    graph.write_text(GRAPH + "policy: {limits: {seconds: 500ms}}\n")
+    (file,) = document(call("validate", "graph.yaml", "--json"))["files"]
+    assert [point["name"] for point in file["resilience"]["goals"][0]["single_points"]] == ["web", "write"]
+
+
+def test_validate_without_the_resilience_report(graph: Path) -> None:
+    """`--no-resilience` leaves the report out of the text and out of the data, and changes nothing else."""
+    whole, text = call("validate", "graph.yaml").stdout, call("validate", "graph.yaml", "--no-resilience").stdout
+    assert "resilience" not in text
+    assert whole.startswith(text)
+    data = document(call("validate", "graph.yaml", "--json"))
+    del data["files"][0]["resilience"]
+    assert document(call("validate", "graph.yaml", "--json", "--no-resilience")) == data
+
+
 def test_validate_shows_every_error_with_its_place(graph: Path) -> None:
     """All errors of a file at once, with line and column, on stderr; --json holds them as data."""
     graph.write_text(GRAPH.replace("cost:", "cots:", 1).replace("latency: 600ms", "latency: 600"))
