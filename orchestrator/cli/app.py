@@ -25,6 +25,7 @@ COMMANDS = {
     "play": "Break tools and watch the route change; nothing is called.",
     "graph": "Draw a graph as text, Mermaid, DOT or JSON.",
     "doctor": "Check the installation, the environment and a graph file.",
+    "tools": "List ready-made tools, and copy them into a project.",
     "schema": "Print the JSON Schema of graph files, for editors.",
     "completion": "Print the completion script for a shell.",
 }
