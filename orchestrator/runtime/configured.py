@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from orchestrator.drivers.first import Blueprint
 from orchestrator.drivers.inputs import complete
 from orchestrator.errors import InputError
@@ -143,6 +145,16 @@ class Configured:
             SpecError: Something does not fit; holds every problem.
         """
         self._bound()
+
+    def _with_faults(self, faults: FaultPlan | None, seed: int) -> Bindings:
+        from orchestrator.faults import drilled
+        from orchestrator.nodes.inject import inject
+
+        clock, bindings = self._clock, self._bound()
+        plan = drilled(faults, self.policy.faults, self.graph)
+        if plan is None:
+            return bindings
+        return inject(bindings, self.graph, plan, clock=clock, sleep=anyio.sleep, started_at=clock(), seed=seed)
 
 
 def load(

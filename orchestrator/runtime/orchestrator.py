@@ -211,13 +211,7 @@ class Orchestrator(Configured):
         except ValueError as error:
             raise InputError(f"the input {error}") from None
         first = self._blueprint.first_record(run_id, goal=goal, inputs=references, seed=seed, down=self.down(down))
-        bindings = self._bound()
-        if faults is not None:
-            from orchestrator.nodes.inject import inject
-
-            bindings = inject(
-                bindings, self.graph, faults, clock=self._clock, sleep=anyio.sleep, started_at=self._clock(), seed=seed
-            )
+        bindings = self._with_faults(faults, seed)
         publish, trace_id = self._publish(run_id, on_record)
         return LocalRun(
             self._blueprint.run(first),
