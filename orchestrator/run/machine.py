@@ -388,7 +388,8 @@ class Run:
             close(run)
 
     def _complete(self) -> bool:
-        return self._context.goal_inputs() is not None
+        # While a decision is waited for there is no route: what the old one names is withdrawn, perhaps.
+        return self.state.pending is None and self._context.goal_inputs() is not None
 
     def _met(self) -> None:
         run, state = self._context, self.state
