@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from orchestrator.drivers.answers import Answer, Ask, to_fact
-from orchestrator.drivers.journal import Journal
 from orchestrator.drivers.local import LocalRun
 from orchestrator.drivers.runs import Runs
 from orchestrator.drivers.values import Values
@@ -38,10 +37,8 @@ async def taken_over(
     ask: Ask | None,
 ) -> LocalRun:
     """Return a recorded run, claimed and ready to go on; the arguments are those of `LocalRun` and `Orchestrator`."""
-    store = runs.open()
-    claim = await store.claim(run_id, steal=steal)
+    stored, journal = await runs.claimed(run_id, steal=steal)
     try:
-        stored = await store.load(run_id)
         machine, first = replayed(stored)
         _check_bindings(machine, bindings)
         values = _values(stored)
@@ -49,9 +46,8 @@ async def taken_over(
         at = max(stored.records[-1].at, runs.now() - stored.row.created)
         facts = [_in_time(machine, to_fact(machine, answer, values), at) for answer in answers]
     except BaseException:
-        await store.release(claim)
+        await journal.release()
         raise
-    journal = Journal(store, run_id, graph=stored.row.graph, goal=stored.row.goal, claim=claim)
     return LocalRun(
         machine,
         first,

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.drivers.journal import Journal
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, StoreError
 from orchestrator.events import RunStarted
 
 if TYPE_CHECKING:
-    from orchestrator.store import RunRow, Store, StoredRun
+    from orchestrator.store import Claim, RunRow, Store, StoredRun
 
 __all__ = ("Runs",)
 
@@ -39,6 +39,7 @@ class Runs:
         self._keep = keep
         self._source = source
         self._store: Store | None = None
+        self._unreleased: list[Claim] = []
         self.now = now
 
     @property
@@ -64,10 +65,44 @@ class Runs:
         """Return the journal of a new run; None where nothing is recorded."""
         if self._given is None:
             return None
-        source, prune = self._source, self._prune
         return Journal(
-            self.open(), first.run_id, graph=graph, goal=first.goal, source=source, trace_id=trace_id, prepare=prune
+            self.open(),
+            first.run_id,
+            graph=graph,
+            goal=first.goal,
+            source=self._source,
+            trace_id=trace_id,
+            prepare=self._prune,
+            unreleased=self._unreleased.append,
         )
+
+    async def claimed(self, run_id: str, *, steal: bool) -> tuple[StoredRun, Journal]:
+        """Claim a recorded run; return all that is held of it, and its journal.
+
+        Raises:
+            RunTakenError: A live process has it.
+            StoreError: It cannot be claimed or read.
+        """
+        store = self.open()
+        await self._let_go(store)
+        claim = await store.claim(run_id, steal=steal)
+        try:
+            stored = await store.load(run_id)
+        except BaseException:
+            await store.release(claim)
+            raise
+        row, unreleased = stored.row, self._unreleased.append
+        return stored, Journal(store, run_id, graph=row.graph, goal=row.goal, claim=claim, unreleased=unreleased)
+
+    async def _let_go(self, store: Store) -> None:
+        """Release what could not be released before: else this process would keep its own runs from itself."""
+        while self._unreleased:
+            claim = self._unreleased.pop()
+            try:
+                await store.release(claim)
+            except StoreError:
+                self._unreleased.append(claim)
+                raise
 
     async def load(self, run_id: str) -> StoredRun:
         """Return a recorded run, by its id or a beginning of it that no other run has."""
