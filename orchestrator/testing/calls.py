@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import anyio
 
@@ -35,6 +35,8 @@ class Calls:
     """
 
     def __init__(self, graph: Graph, clock: VirtualClock, unscripted: Unscripted = "real") -> None:
+        if unscripted not in get_args(Unscripted):
+            raise ValueError(f"unscripted calls are real, fake or refuse, not {unscripted!r}")
         self.graph = graph
         self.clock = clock
         self.unscripted = unscripted
@@ -122,10 +124,15 @@ class Calls:
             self.node(node.name).called.append(dict(inputs))
             values: dict[str, Any] = dict.fromkeys(node.provides, None if node.pure else {"fake": node.name})
             self._effects[context.key] = values
-            await anyio.sleep(node.seconds or 0.0)
+            await self._take_time(node)
             return Reply(values)
 
         return call
+
+    async def _take_time(self, node: Node) -> None:
+        """Take as long as a node declares, where it is faked; a script says itself how long it takes."""
+        if self.unscripted == "fake" and node.seconds:
+            await anyio.sleep(node.seconds)
 
     def _refused(self, node: Node) -> Call:
         async def call(inputs: Mapping[str, Any], context: CallContext) -> Reply:
@@ -160,26 +167,31 @@ class Calls:
         stands_in = scripted or self.unscripted != "real"
         return NodeBinding(
             guarded,
-            guard=self._guard(node, real, faked) if node.guard else None,
-            gate=self._gate(node, real, faked) if node.gate == "function" else None,
+            guard=self._guard(node, real) if node.guard else None,
+            gate=self._gate(node, real) if node.gate == "function" else None,
             undo=self._undo(node, real, stands_in) if node.undo else None,
             verify=self._verify(node, real, stands_in) if node.verify else None,
         )
 
     # ----------------------------------------------------------------------------------------------------- other calls
 
-    def _guard(self, node: Node, real: NodeBinding, faked: bool) -> Callable[[Mapping[str, Any]], Awaitable[bool]]:
+    @property
+    def _passes(self) -> bool:
+        """Whether guards, gates and checks pass: a fake's placeholder is nothing that they could judge."""
+        return self.unscripted == "fake"
+
+    def _guard(self, node: Node, real: NodeBinding) -> Callable[[Mapping[str, Any]], Awaitable[bool]]:
         script, own = self._script(node.name, "guard"), real.guard
 
         async def guard(inputs: Mapping[str, Any]) -> bool:
             self._go_on()
             if script is not None:
                 return bool(await self._play(script, inputs, script.name))
-            return True if faked or own is None else await own(inputs)
+            return True if self._passes or own is None else await own(inputs)
 
         return guard
 
-    def _gate(self, node: Node, real: NodeBinding, faked: bool) -> Callable[[Mapping[str, Any]], Awaitable[str | None]]:
+    def _gate(self, node: Node, real: NodeBinding) -> Callable[[Mapping[str, Any]], Awaitable[str | None]]:
         script, own = self._script(node.name, "gate"), real.gate
 
         async def gate(inputs: Mapping[str, Any]) -> str | None:
@@ -187,7 +199,7 @@ class Calls:
             if script is not None:
                 reason = await self._play(script, inputs, script.name)
                 return None if reason is None or reason is False else str(reason)
-            return None if faked or own is None else await own(inputs)
+            return None if self._passes or own is None else await own(inputs)
 
         return gate
 
@@ -202,6 +214,8 @@ class Calls:
                 await self._play(script, inputs, script.name)
             elif not stands_in and own is not None:
                 await own(inputs, result, key)
+            else:
+                await self._take_time(node)
             self._effects.pop(key, None)
 
         return undo
@@ -218,6 +232,7 @@ class Calls:
                 return None if found is None else Reply(split(found, node))
             if not stands_in and own is not None:
                 return await own(inputs, key)
+            await self._take_time(node)
             if key not in self._effects:
                 return None
             done = self._effects[key]
@@ -235,7 +250,7 @@ class Calls:
             if script is not None and script.used:
                 verdict = await self._play(script, values, script.name)
                 return None if verdict is True else verdict or f"the check of {goal!r} is false"
-            return None if self.unscripted == "fake" else await real(values)
+            return None if self._passes else await real(values)
 
         return check
 

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.runtime import Orchestrator
-from orchestrator.testing.matrix import Failures, MatrixPlan, Row, row_id, table
+from orchestrator.testing.matrix import Failures, MatrixPlan, Row, counted, row_id, table
 
 __all__ = ("MatrixFile", "MatrixItem", "summarise")
 
@@ -79,11 +79,8 @@ def summarise(terminal: Any, rows: Iterable[dict[str, Any]]) -> None:
     for row in rows:
         matrices.setdefault(row["matrix"], []).append(row)
     for told, members in matrices.items():
-        terminal.section("failure matrix")
-        counts: dict[str, int] = {}
-        for row in members:
-            counts[row["outcome"]] = counts.get(row["outcome"], 0) + 1
-        terminal.write_line(f"{told}: {', '.join(f'{count} {outcome}' for outcome, count in sorted(counts.items()))}")
+        terminal.write_sep("=", "failure matrix")
+        terminal.write_line(f"{told}: {counted(row['outcome'] for row in members)}")
         shown = [row["cells"] for row in members if terminal.verbosity > 0 or row["wrong"] or row["outcome"] != "met"]
         limit = len(shown) if terminal.verbosity > 0 else SHOWN
         if shown:

@@ -8,7 +8,8 @@ pass, as in any simulation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from heapq import nsmallest
@@ -158,18 +159,20 @@ class FailureMatrix(Sequence[Row]):
 
     def summary(self) -> str:
         """Return how many sets were run, and what became of them."""
-        counts: dict[str, int] = {}
-        for row in self.rows:
-            counts[row.outcome] = counts.get(row.outcome, 0) + 1
-        told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in _OUTCOMES if outcome in counts)
         problems = f"; {len(self.problems)} with problems" if self.problems else ""
-        return f"{self.told}: {told or 'nothing can fail'}{problems}"
+        return f"{self.told}: {counted(row.outcome for row in self.rows)}{problems}"
 
     def __str__(self) -> str:
         return "\n".join([self.summary(), *table([row.cells for row in self.rows])])
 
 
 _OUTCOMES = ("met", "demoted", "waiting", "failed", "running")
+
+
+def counted(outcomes: Iterable[str]) -> str:
+    """Return how often each outcome occurs, from the best to the worst."""
+    found = Counter(outcomes)
+    return ", ".join(f"{found[outcome]} {outcome}" for outcome in _OUTCOMES if outcome in found) or "nothing can fail"
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

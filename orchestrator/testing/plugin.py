@@ -166,6 +166,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         summarise(terminalreporter, rows)
     written = dict.fromkeys(value for _, name, value in found if name == WRITTEN)
     if written:
-        terminalreporter.section("snapshots of run logs")
+        terminalreporter.write_sep("=", "snapshots of run logs")
         for path in written:
             terminalreporter.write_line(f"written: {path}")

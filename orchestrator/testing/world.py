@@ -42,9 +42,9 @@ class World:
     Args:
         source: A graph file, or an orchestrator, which stays as it is; default: `load` follows.
         policy: Instead of the file's policy, as for `Orchestrator.from_yaml`.
-        unscripted: What becomes of calls of nodes without a script: they are ``real``, ``fake`` (they answer after
-            their declared latency with a placeholder, and what surrounds them passes), or to ``refuse``, which makes
-            them unexpected.
+        unscripted: What becomes of nodes without a script. They are ``real``; or ``fake``: they answer after their
+            declared latency with a placeholder, and guards, gates and checks without a script pass; or to ``refuse``:
+            every call of them is unexpected.
         seed: Decides all that is left to chance, as the jitter of a back-off.
         folders: Where relative paths are looked for; default: the working directory.
     """
