@@ -17,6 +17,7 @@ import signal
 import sqlite3
 import sys
 import threading
+import uuid
 from collections.abc import Callable
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler
@@ -144,6 +145,8 @@ class Exchange(BaseHTTPRequestHandler):
 
     def _book(self, body: bytes) -> None:
         key = self.headers.get("Idempotency-Key")
+        if not key and self.server.answer is not None:
+            key = uuid.uuid4().hex  # what only answers may be asked as often as one likes
         if not key:
             return self._answer(400, {"error": "the header Idempotency-Key is missing"})
         try:
