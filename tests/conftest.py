@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from orchestrator.events import Record, RunStarted
 from orchestrator.result import RunResult
 from orchestrator.run import Run
 from orchestrator.simulate import Simulation
+from tests.postgres import Postgres
 
 collect_ignore_glob = ["bench/*"]  # the benchmarks import peers that only `make bench` installs
 
@@ -37,6 +39,23 @@ def no_proxy() -> Iterator[None]:
 def anyio_backend() -> str:
     """Run async tests on asyncio, the backend that the local driver is used with."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Give a real PostgreSQL, which starts for the first test that asks for it."""
+    server = Postgres()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the address of an empty store: what uses it runs on either database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'runs.db'}"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.create_schema()
 
 
 @pytest.fixture(autouse=True)
