@@ -176,6 +176,20 @@ def test_reachable_is_what_the_oracle_finds(some: Graph, data: st.DataObject) ->
         assert reachable(some, goal.name, some.run_inputs, gone) == (next(iter(routes), None) is not None)
 
 
+def test_an_optional_need_does_not_stand_in_the_way() -> None:
+    """What can be done without is not waited for; a forbidden provider serves nobody, but others."""
+    some = graph(
+        node("score", provides="score"),
+        node("text", provides="draft"),
+        node("spell", provides="draft"),
+        node("write", "draft score?5", "answer"),
+        goals="answered: answer",
+        edges=[Edge("text", "write", forbid=True, reason="raw")],
+    )
+    assert reachable(some, "answered", (), frozenset({"score", "text"}))
+    assert not reachable(some, "answered", (), frozenset({"spell"}))
+
+
 # ---------------------------------------------------------------------------------------------------- the judge bites
 
 SHOP = graph(
@@ -264,6 +278,8 @@ def test_an_undone_effect_does_not_stand() -> None:
     """What was undone may be done by another provider; without the undo it is a problem."""
     some = replace(SHOP, edges=(Edge("stripe", "sms", forbid=True, reason="no"),))
     assert judged("email: down", lambda record: record, some) == []
+    # What was undone is not held any more: with wire down too, nothing is left of either goal.
+    assert judged("email: down, wire: down", lambda record: record, some) == []
     kept = judged(
         "email: down",
         lambda r: None if isinstance(r.event, CallEnded) and r.event.kind == "undo" else r,

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from orchestrator import NotApplicable, Orchestrator, RunResult, SpecError, tool
+from orchestrator import FaultPlan, NotApplicable, Orchestrator, RunResult, SpecError, tool
 from orchestrator.errors import InputError, NotAvailableError
 from orchestrator.events import ModelAsked, Option, QuestionAsked
 from orchestrator.testing import (
@@ -344,6 +344,21 @@ def test_calls_without_a_script_can_be_refused() -> None:
         run(world)
 
 
+def test_what_is_not_really_called_is_not_bound(tmp_path: Path) -> None:
+    """A graph whose functions are not here can be tested with fakes and scripts: nothing of them is imported."""
+    (tmp_path / "graph.yaml").write_text(
+        "version: 1\n"
+        "imports: {allow: [elsewhere]}\n"
+        "tools:\n"
+        "  web:  {python: 'elsewhere.tools:web', needs: [question], provides: pages}\n"
+        "  read: {python: 'elsewhere.tools:read', needs: [pages], provides: answer}\n"
+        "goals: [{name: answered, values: [answer]}]\n"
+    )
+    with World("graph.yaml", unscripted="fake", folders=(tmp_path,)) as world:
+        world.tool("read").returns("yes")
+        assert world.run(question="why").values == {"answer": "yes"}
+
+
 # --------------------------------------------------------------------------------------------------------------- faults
 
 
@@ -356,7 +371,7 @@ def test_faults_come_before_scripts(tmp_path: Path) -> None:
         result = run(world)
     assert [attempt.outcome for attempt in result.attempts[:3]] == ["failed", "succeeded", "unknown"]
     assert result.values["refund"] == {"id": 7}
-    with World(shop()).faults({"stripe": "down", "crm": {"slow": "1.5x"}}) as world:
+    with World(shop()).faults(FaultPlan.from_text("nodes: {stripe: down, crm: {slow: 1.5x}}")) as world:
         world.tool("stripe").never()
         result = run(world)
     assert result.route == ("crm", "wire", "email")

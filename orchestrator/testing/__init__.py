@@ -4,11 +4,11 @@ Nothing has to be imported in a test under pytest: the fixture `world` is there 
 
     def test_a_lost_payment_is_found_again(world):
         world.load("refund.yaml")
-        world.tool("crm").returns({"order": "12-1", "contact": "kim"})
-        world.tool("cardpay").loses({"id": 7, "cents": 900})      # paid, but the answer never came
+        world.tool("crm").returns({"order": {"id": "12-1", "cents": 900}, "contact": "kim"})
+        world.tool("cardpay").loses({"id": 7, "cents": 900})  # paid, but the answer never came
         world.tool("email").raises(ConnectionError("down"), times=2)
-        world.tool("sms").returns({"id": 1, "refund": 7}, after="3s")
-        result = world.run(order_id="12-1")                      # takes no time
+        world.tool("sms").returns({"id": 1, "refund": {"id": 7}}, after="3s")
+        result = world.run(order_id="12-1")  # takes no time
         assert result.outcome == "met"
         assert result.route == ("crm", "cardpay", "sms")
 

@@ -80,8 +80,10 @@ class Calls:
     # ---------------------------------------------------------------------------------------------------------- calls
 
     def instead(self) -> Mapping[str, RawCall]:
-        """Return the calls of scripted nodes."""
-        return {name: self._scripted(script) for name, script in self._nodes.items() if script.used}
+        """Return the calls of scripted nodes, and of those that are not really called: nothing is bound for them."""
+        calls: dict[str, RawCall] = {} if self.unscripted == "real" else dict.fromkeys(self.graph.by_name, _not_bound)
+        calls |= {name: self._scripted(script) for name, script in self._nodes.items() if script.used}
+        return calls
 
     def around(self, bindings: Bindings) -> Bindings:
         """Return bindings whose calls are those of the test."""
@@ -253,6 +255,10 @@ class Calls:
             return None if self._passes else await real(values)
 
         return check
+
+
+async def _not_bound(inputs: Mapping[str, Any], context: CallContext) -> Any:
+    raise UnexpectedCallError(f"{context.node} is not bound in this test")
 
 
 def _given(inputs: Mapping[str, Any]) -> str:

@@ -129,8 +129,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             due.callback(*due.args)
 
     def jump(self) -> bool:
-        """Go to the time of the next timer and let happen what is due; False where no timer is set."""
-        self.release()  # timers that were cancelled go, and no time passes for them
+        """Go to the time of the next timer and let happen what is due; False where no timer is set.
+
+        To be called after `release`, which forgets timers that were cancelled: no time passes for them.
+        """
         if not self._timers:
             return False
         self.clock.now = max(self.clock.now, self._timers[0][0])

@@ -92,7 +92,7 @@ class World:
                 raise ValueError("an orchestrator has its policy already: give it to the orchestrator")
             self._source = source
         else:
-            self._source = Orchestrator.from_yaml(self.find(source), policy=policy)
+            self._source = Orchestrator.from_yaml(self.find(source), policy=policy, imports=unscripted == "real")
         self._rigged = None
         self._calls = Calls(self._source.graph, self.clock, unscripted)
         return self
@@ -178,7 +178,10 @@ class World:
     def call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         """Call an async function of your own, in virtual time, and return its result.
 
-        For code that holds an orchestrator: give it `orchestrator`.
+        For code that holds an orchestrator: give it this world's `orchestrator`, or put that in the place of its own::
+
+            monkeypatch.setattr(app, "orchestrator", world.load(app.orchestrator).orchestrator)
+            world.call(app.refund, "12-1")
 
         Raises:
             UnexpectedCallError: Something was called that no script covers.
@@ -213,7 +216,7 @@ class World:
             if told is not None:
                 told(record)
 
-        given = {name: value for name, value in options.items() if value is not None}
+        given = {key: value for key, value in options.items() if value is not None}
         seed = self.seed if self._faults is None or self._faults.seed is None else self._faults.seed
         return {"seed": seed, "faults": self._faults, **given, "run_id": name, "on_record": on_record}
 
