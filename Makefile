@@ -13,15 +13,21 @@ BENCH := $(VENV)/.bench
 MODELS := $(VENV)/.models
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo models test cover check format bench mutants crash build clean
+.PHONY: help install demo demo-travel demo-moderation models test cover check format bench mutants crash build clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(DEV) ## Create .venv with the package and all that development needs
 
 demo: $(RUNTIME) ## Run the refund example: a payment provider dies, the run goes round it
 	@$(BIN)/python examples/refund/demo.py
+
+demo-travel: $(RUNTIME) ## Run the travel example: providers die, and the dates move along
+	@$(BIN)/python examples/travel/demo.py
+
+demo-moderation: $(RUNTIME) ## Run the moderation example: five classifiers, some die, one post is toxic
+	@$(BIN)/python examples/moderation/demo.py
 
 models: $(MODELS) ## Install a small local model, for the test that asks a real one
 
@@ -61,6 +67,7 @@ build: $(DEV) ## Build sdist and wheel, and try the wheel in an environment of i
 	"$$trial/venv/bin/python" -m pip --disable-pip-version-check --quiet install dist/*.whl && \
 	cd "$$trial" && \
 	venv/bin/orchestrator --help >/dev/null && \
+	venv/bin/orchestrator tools list >/dev/null && \
 	venv/bin/python -c 'from orchestrator.data import policy_text; policy_text("default")' && \
 	venv/bin/orchestrator init project >/dev/null && \
 	venv/bin/orchestrator validate --strict project/graph.yaml >/dev/null && \
