@@ -69,10 +69,13 @@ class Runs:
             self.open(), first.run_id, graph=graph, goal=first.goal, source=source, trace_id=trace_id, prepare=prune
         )
 
+    async def find(self, run_id: str) -> str:
+        """Return the whole id of a recorded run, given it or a beginning of it that no other run has."""
+        return await self.open().find(run_id)
+
     async def load(self, run_id: str) -> StoredRun:
         """Return a recorded run, by its id or a beginning of it that no other run has."""
-        store = self.open()
-        return await store.load(await store.find(run_id))
+        return await self.open().load(await self.find(run_id))
 
     async def resumable(self, graph: str) -> list[RunRow]:
         """Return the unfinished runs of a graph that no live process drives, oldest first."""
