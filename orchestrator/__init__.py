@@ -25,14 +25,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.decorator import tool
+    from orchestrator.drivers.answers import Answer
     from orchestrator.errors import (
+        FencedError,
         InputError,
         NotApplicable,
         NotAvailableError,
         OrchestratorError,
         Problem,
         RecordError,
+        RunNotFoundError,
+        RunTakenError,
         SpecError,
+        StoreError,
         ToolFailed,
     )
     from orchestrator.events import Record
@@ -42,15 +47,18 @@ if TYPE_CHECKING:
     from orchestrator.planner import Explanation, Route
     from orchestrator.policy import Policy
     from orchestrator.resilience import Resilience
-    from orchestrator.result import Attempt, RunResult
+    from orchestrator.result import Attempt, Question, RunResult
     from orchestrator.runtime import Orchestrator
+    from orchestrator.store import Store
 
 __all__ = (
+    "Answer",
     "Attempt",
     "CallContext",
     "Edge",
     "Explanation",
     "FaultPlan",
+    "FencedError",
     "Goal",
     "Graph",
     "InputError",
@@ -62,23 +70,30 @@ __all__ = (
     "OrchestratorError",
     "Policy",
     "Problem",
+    "Question",
     "Record",
     "RecordError",
     "Resilience",
     "Route",
+    "RunNotFoundError",
     "RunResult",
+    "RunTakenError",
     "SpecError",
+    "Store",
+    "StoreError",
     "ToolFailed",
     "__version__",
     "tool",
 )
 
 _HOMES = {
+    "Answer": "drivers.answers",
     "Attempt": "result",
     "CallContext": "nodes.binding",
     "Edge": "graph",
     "Explanation": "planner",
     "FaultPlan": "faults",
+    "FencedError": "errors",
     "Goal": "graph",
     "Graph": "graph",
     "InputError": "errors",
@@ -90,12 +105,17 @@ _HOMES = {
     "OrchestratorError": "errors",
     "Policy": "policy",
     "Problem": "errors",
+    "Question": "result",
     "Record": "events",
     "RecordError": "errors",
     "Resilience": "resilience",
     "Route": "planner",
+    "RunNotFoundError": "errors",
     "RunResult": "result",
+    "RunTakenError": "errors",
     "SpecError": "errors",
+    "Store": "store",
+    "StoreError": "errors",
     "ToolFailed": "errors",
     "tool": "decorator",
 }

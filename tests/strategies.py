@@ -1,4 +1,5 @@
-"""Hypothesis strategies: graphs shaped like real ones, views of them, runs half way through, limits and faults.
+"""Hypothesis strategies: graphs shaped like real ones, views of them, runs half way through, limits, faults, and
+what models and people say.
 
 A drawn graph has layers of values with one to four alternative providers each. Its nodes join up to three needs, one
 early value (the *hub*) is wanted by several later nodes, and some providers are dear shortcuts that do without it.
@@ -14,12 +15,28 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal
 
+import yaml
 from hypothesis import strategies as st
 
+from orchestrator.drivers.first import Blueprint
+from orchestrator.events import (
+    Answered,
+    AttemptEnded,
+    CallEnded,
+    Fact,
+    Failure,
+    LateResult,
+    ModelAnswered,
+    Value,
+    ViewChanged,
+)
+from orchestrator.faults import FaultPlan
 from orchestrator.graph import INPUT, Edge, Effect, Goal, Graph, Need, Node
-from orchestrator.policy import Objective
+from orchestrator.policy import Objective, Policy
+from orchestrator.simulate import Simulation
 from orchestrator.units import parse_duration
 from orchestrator.weight import View, declared_view
+from tests.deciding import Scene, Word
 from tests.oracle import Left, Situation, enumerate_routes, figures, permitted, share_a_value, stands_in_the_way
 
 __all__ = (
@@ -30,6 +47,7 @@ __all__ = (
     "fault_scripts",
     "graphs",
     "limits",
+    "scenes",
     "single_need_graphs",
     "situations",
     "views",
@@ -467,3 +485,120 @@ def succeeds(node: Node, outcome: Any) -> bool:
     if isinstance(outcome, dict) and "hang" in outcome:
         return parse_duration(outcome["hang"]) < node.timeout
     return bool(outcome == "ok")
+
+
+# ------------------------------------------------------------------------------------------------- models and people
+
+DELAYS = (0.0, 0.0, 0.0, 0.37, 1.13, 4.71)
+"""Seconds, none of them a sum of the declared ones, so that few things happen at the same moment."""
+USEFUL = ("pick", "pick", "retry", "retry", "supply", "ask", "give_up", "twice")
+USELESS = ("absent", "unlisted", "unknown", "garbage", "wrong_values")
+PEOPLE = ("yes", "yes", "yes", "no", "edit", "pick", "retry", "supply", "nonsense", "twice", "silent")
+
+
+@st.composite
+def scenes(
+    draw: Draw,
+    /,
+    *,
+    by: Literal["policy", "model", "person"] | None = None,
+    useless: bool = False,
+    allow_checks: bool = True,
+    allow_limits: bool = True,
+    allow_news: bool = True,
+    **shape: Any,
+) -> Scene:
+    """Draw a run that models and people decide about: graph, faults, policy, and what everybody says.
+
+    Args:
+        draw: Given by Hypothesis.
+        by: Who decides where no route is left; default: any.
+        useless: Whether the model is one that answers at once, and never what could be used.
+        allow_checks: Whether goals may have a check, which fails every time or never.
+        allow_limits: Whether the run may be limited in money, time, calls and reroutes.
+        allow_news: Whether views change, and facts come that fit nothing.
+        shape: The fields of `Shape`.
+    """
+    graph = draw(graphs(**{"max_nodes": 7, **shape}))
+    nodes = tuple(draw_gate(draw, replace(node, timeout=2.5)) for node in graph.nodes)
+    checked = tuple(replace(goal, check=allow_checks and chance(draw, 12)) for goal in graph.goals)
+    graph = replace(graph, nodes=nodes, goals=checked)
+    script = draw(fault_scripts(graph))
+    policy = draw_policy(draw, graph, by or pick(draw, ("model", "model", "person", "policy")), allow_limits)
+    plan = FaultPlan.from_text(yaml.safe_dump(script, allow_unicode=True))
+    names = [node.name for node in graph.nodes]
+    kinds = USELESS if useless else (*USEFUL, *USELESS)
+    return Scene(
+        Simulation(Blueprint(graph, policy), plan),
+        tuple(draw_word(draw, kinds, useless) for _ in range(pick(draw, (1, 2, 3)))),
+        tuple(draw_word(draw, PEOPLE, False) for _ in range(pick(draw, (0, 2, 4, 8)))),
+        tuple(name for name in names if chance(draw, 50)),
+        tuple(name for name in names if chance(draw, 30)),
+        tuple(goal.name for goal in graph.goals if chance(draw, 50)),
+        tuple(draw_news(draw, graph, number) for number in range(pick(draw, (0, 0, 1, 2, 4)) if allow_news else 0)),
+    )
+
+
+def draw_gate(draw: Draw, node: Node) -> Node:
+    """Draw what stands before a call of the node."""
+    gate = pick(draw, ("never",) * 8 + ("always", "function"))
+    return replace(node, gate=gate, guard=chance(draw, 8), risk=pick(draw, (0.0,) * 8 + (0.25, 1.0)))
+
+
+def draw_policy(draw: Draw, graph: Graph, by: str, limited: bool) -> Policy:
+    """Draw who decides, what stops a call, how long people are waited for, and what the run may spend."""
+    supply = [value for value in graph.values if chance(draw, 20)]
+    limits: dict[str, Any] = {}
+    if limited and chance(draw, 40):
+        limits = {
+            "usd": pick(draw, (None, 0.03, 0.06, 0.1)),
+            "seconds": pick(draw, (None, None, "2500ms", "6s")),
+            "calls": pick(draw, (None, 2, 4, 7)),
+            "reroutes": pick(draw, (None, None, 0, 1, 2)),
+        }
+    return Policy.model_validate(
+        {
+            "limits": limits,
+            "escalation": {
+                "by": by,
+                "model": "small",
+                "demote": chance(draw, 85),
+                "calls": pick(draw, (0, 1, 2, 2, 3)),
+                "usd": pick(draw, (None, None, 0.0, 0.02)),
+                "supply": supply,
+            },
+            "approval": {
+                "risk": pick(draw, (None, "low", "high", "high")),
+                "usd": pick(draw, (None, None, None, 0.01)),
+                "budget": pick(draw, (None, None, None, 0.03)),
+            },
+            "people": {"deadline": pick(draw, (None, None, "3s", "1h")), "overdue": pick(draw, ("refuse", "cancel"))},
+            "effects": {"verify_attempts": pick(draw, (1, 3)), "keep": chance(draw, 20)},
+        }
+    )
+
+
+def draw_word(draw: Draw, kinds: tuple[Any, ...], at_once: bool) -> Word:
+    """Draw what somebody says to a question."""
+    delay = 0.0 if at_once else pick(draw, DELAYS)
+    usd = 0.0 if at_once else pick(draw, (0.0, 0.0, 0.011))
+    return Word(pick(draw, kinds), delay, draw(st.integers(0, 7)), usd)
+
+
+def draw_news(draw: Draw, graph: Graph, number: int) -> tuple[float, Fact]:
+    """Draw something that comes from outside: a view, or a fact that fits nothing; *number* tells it from others."""
+    name, time = pick(draw, graph.nodes).name, pick(draw, (0.07, 0.61, 1.57, 3.33)) + number / 1000
+    vetoes = {node.name: "circuit open" for node in graph.nodes if chance(draw, 25)}
+    seen = declared_view(graph, Objective(), vetoes=vetoes, id=f"news-{number}")
+    strays: tuple[Fact, ...] = (
+        ModelAnswered(900 + number, "give_up", usd=1.0),
+        Answered(f"approve:{name}", "maybe", by=f"nobody {number}"),
+        Answered("decide:900", "give_up", by=f"nobody {number}"),
+        Answered(f"nonsense {number}", "yes"),
+        AttemptEnded(name, 0, 900 + number, "succeeded", (Value("nothing"),), usd=1.0),
+        AttemptEnded(name, 0, 900 + number, "failed", (), Failure("raised"), usd=1.0),
+        LateResult(name, 0, 900 + number, "succeeded"),
+        CallEnded("verify", 900 + number, name, True),
+        CallEnded("undo", 900 + number, name, True),
+    )
+    return time, pick(draw, (*[ViewChanged(seen)] * 9, *strays))

@@ -91,7 +91,18 @@ def test_plan_without_a_node_and_without_a_route(graph: Path) -> None:
     found = document(result)
     assert result.exit_code == 1
     assert (found["route"], found["weight"], found["exact"], found["bound"]) == ([], None, None, None)
-    assert found["unused"]["web"] == "down"
+    assert found["unused"] == {"web": "down", "wiki": "down", "write": "unmet: pages"}
+
+
+def test_plan_of_a_goal_that_lacks_one_value_of_two(graph: Path) -> None:
+    """Out of reach for one value, the plan says of every node that could run what the goal lacks."""
+    graph.write_text(graph.read_text() + "  - {name: both, values: [pages, letter]}\n")
+    spec = graph.read_text().replace("tools:\n", "tools:\n  mail: {declared: true, provides: letter}\n", 1)
+    graph.write_text(spec)
+    result = call("plan", "graph.yaml", "--json", "--goal", "both", "--down", "mail")
+    assert (result.exit_code, document(result)["reason"]) == (1, "unreachable")
+    unmet = "unmet: letter"
+    assert document(result)["unused"] == {"mail": "down", "web": unmet, "wiki": unmet}
 
 
 def test_plan_for_people(graph: Path) -> None:

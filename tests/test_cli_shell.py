@@ -238,4 +238,4 @@ def test_an_error_of_ours_inside_a_group_is_ours(graph: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Orchestrator, "plan", plan)
     result = CliRunner().invoke(app, ["plan", "graph.yaml"])
-    assert (result.exit_code, result.stderr) == (2, "error: the disk is full\n")
+    assert (result.exit_code, result.stderr) == (1, "error: the disk is full\n")

@@ -231,6 +231,13 @@ def test_a_domain_that_fails_as_a_whole_is_one_failure() -> None:
     assert (read.survives, names(read.breaking)) == (1, ["book", "tape"])
 
 
+def test_the_fix_names_only_what_nobody_else_can_give() -> None:
+    """A domain may take a value with it that others give as well: that one is not asked for."""
+    nodes = tuple(replace(each, domains=("east",)) if each.name == "tape" else each for each in TWO_CLOUDS.nodes)
+    both, _ = assess(replace(TWO_CLOUDS, nodes=nodes)).goals
+    assert (both.single_points[0].loss.nodes, both.single_points[0].values) == (("blob", "disk", "tape"), ("file",))
+
+
 def test_a_policy_that_does_not_demote_leaves_no_goal() -> None:
     """What is left follows the policy: without demotion nothing is."""
     point = only(assess(TWO_CLOUDS, Policy.model_validate({"escalation": {"demote": False}}), goal="both"))
@@ -277,6 +284,7 @@ def test_an_optional_need_is_no_single_point_of_failure() -> None:
     found = only(assess(Graph((maker, node("score", gives="score")), (Goal("goal", ("made",)),))))
     assert names(tuple(point.loss for point in found.single_points)) == ["make"]
     assert [(price.node, price.extra) for price in found.without] == [("make", None), ("score", 4.0)]
+    assert found.plans == 2  # the route, and the one without the score: nothing is planned round what has no way round
 
 
 def test_a_goal_of_run_inputs_survives_everything() -> None:
@@ -416,3 +424,18 @@ def test_a_single_point_is_found_although_the_limits_are_not_judged() -> None:
     found = only(assess(replace(graph, goals=(Goal("goal", ("end",)),)), under(limits, 0)))
     assert [point.loss.name for point in found.single_points] == ["last"]
     assert (found.survives, found.exact, found.stopped) == (0, False, "unproved")
+
+
+def test_a_route_within_the_limits_counts_although_the_planner_missed_it() -> None:
+    """Where the planner's route is over the limits and a search meets one within, the report is of the latter."""
+    chain = [node(f"p{step}", f"v{step}", gives=f"v{step + 1}", units=0.1, usd=0.03) for step in range(6)]
+    by_way = [
+        node("enter", "v0", gives="inside"),
+        node("dear", "inside", gives="v6", units=1000.0, usd=0.05, seconds=5.0),
+        node("long", "inside", gives="v6", seconds=20.0),
+    ]
+    graph = Graph((*chain, *by_way), (Goal("goal", ("v6",)),))
+    found = only(assess(graph, under({"usd": 0.09, "seconds": "9s"}, 0)))
+    assert "enter" not in found.route
+    enter = next(point for point in found.single_points if point.loss.name == "enter")
+    assert enter.values == ("inside",)

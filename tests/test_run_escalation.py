@@ -527,6 +527,17 @@ def test_a_goal_whose_check_failed_too_often_is_not_planned_again_by_an_answer()
     assert (run.in_flight, started(run)) == (["spare"], ["n1", "n2", "n3", "spare"])
 
 
+def test_a_person_is_asked_although_every_value_of_the_goal_is_held() -> None:
+    """What the check has taken from the goal completes nothing: the run waits for the decision, and does not hang."""
+    goals = [Goal("g", ("v",), check=True), Goal("less", ("spare",))]
+    run = ByHand(graph(node("n", "", "v"), node("spare"), goals=goals), model(by="person"))
+    run.succeed("n")
+    run.answer("check", "g", False, "no good")
+    assert (run.outcome, run.questions) == ("waiting", ["decide:1"])
+    run.say("decide:1", "demote:less")
+    assert run.in_flight == ["spare"]
+
+
 def test_a_value_that_is_supplied_for_a_check_is_checked_once() -> None:
     """The check looks at it like at any other; where it fails again the value is not asked for a second time."""
     run = checked()

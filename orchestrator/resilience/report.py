@@ -22,8 +22,8 @@ The data is that of ``validate --json``, under the key ``resilience`` of each fi
         }],
         "without": [{                  # every node of the route, dearest first
             "node": "cardpay",
-            "route": ["bankpay", "crm", "email"],   # the cheapest found without it; empty where there is none
-            "weight": 46.0,            # null where there is none
+            "route": ["crm", "bankpay", "email"],   # the cheapest found without it; empty where there is none
+            "weight": 45.955,          # null where there is none
             "extra": 15.3,             # what it weighs more; null where there is none
             "exact": true              # false: the second-best route may be cheaper
         }],

@@ -91,8 +91,6 @@ class Ways:
         """Return how many known ways have no loss in common: one loss fewer can never break the goal."""
         used = count = 0
         for hit in sorted(self.known, key=int.bit_count):
-            if not hit:
-                return MOST + 1
             if not hit & used:
                 used |= hit
                 count += 1

@@ -15,7 +15,6 @@ from pydantic import TypeAdapter
 
 from orchestrator.errors import RecordError
 from orchestrator.events import (
-    CALL_KINDS,
     FACTS,
     Answered,
     AttemptEnded,
@@ -36,11 +35,11 @@ from orchestrator.graph import INPUT, Graph
 from orchestrator.planner import Planner, Route
 from orchestrator.policy import Policy
 from orchestrator.run.closing import close
-from orchestrator.run.commands import AskModel, Call, Cancel, Command, Start, WakeAt
+from orchestrator.run.commands import Command
 from orchestrator.run.context import CHECKS, Context
 from orchestrator.run.escalation import end, escalate
+from orchestrator.run.outstanding import outstanding
 from orchestrator.run.people import (
-    deadlines,
     go_on_meanwhile,
     model_answered,
     overdue,
@@ -49,7 +48,7 @@ from orchestrator.run.people import (
     wait_for_people,
 )
 from orchestrator.run.recovery import absorb, begin, exclude, fail, replan
-from orchestrator.run.routing import after, go_on, watch_time
+from orchestrator.run.routing import go_on, watch_time
 from orchestrator.run.settling import late_result, unknown, verified, verify_due
 from orchestrator.run.starting import call, start_ready, stops, undo
 from orchestrator.run.state import Approvable, Exclusion, RunState
@@ -157,28 +156,7 @@ class Run:
 
         A `once` attempt among them must not be made again: its answer is a failure whose effect is unknown.
         """
-        run, state = self._context, self.state
-        starts: list[Command] = [
-            Cancel(n, 0, f.attempt)
-            if f.cancelling
-            else Start(n, 0, f.attempt, run.passed(n, state.inputs[n]), run.key(n), run.node(n).timeout)
-            for n, f in state.flights.items()
-        ]
-        calls: list[Command] = []
-        for key, subject in state.calls.items():
-            kind, _, n = key.partition(":")
-            inputs = run.goal_inputs() if kind == "check" else run.passed(subject, state.inputs[subject])
-            timeout = run.policy.timeout if kind == "check" else run.node(subject).timeout
-            calls.append(Call(CALL_KINDS[kind], int(n), subject, inputs or (), run.key(subject), timeout))
-        asked = state.pending.asked if state.pending is not None else None
-        if asked is not None:
-            calls.append(AskModel(asked.n, asked, run.policy.escalation.timeout))
-        times = [*state.backoff.values(), *(found.verify_at for found in state.unresolved.values())]
-        times += deadlines(run) if state.phase == "waiting" else ()
-        wakes = [WakeAt(at) for at in times if at is not None]
-        if run.deadline is not None and not self.finished:
-            wakes.append(WakeAt(after(run.deadline)))
-        return (*starts, *calls, *wakes)
+        return outstanding(self._context)
 
     # ---------------------------------------------------------------------------------------------------------- facts
 
@@ -388,7 +366,8 @@ class Run:
             close(run)
 
     def _complete(self) -> bool:
-        return self._context.goal_inputs() is not None
+        # While a decision is waited for there is no route: what the old one names is withdrawn, perhaps.
+        return self.state.pending is None and self._context.goal_inputs() is not None
 
     def _met(self) -> None:
         run, state = self._context, self.state

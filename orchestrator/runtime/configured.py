@@ -22,6 +22,7 @@ from orchestrator.simulate import Simulation
 if TYPE_CHECKING:
     from orchestrator.faults import FaultPlan
     from orchestrator.nodes.binding import Bindings
+    from orchestrator.resilience import Resilience
     from orchestrator.spec.load import Loaded
     from orchestrator.spec.models import GraphSpec
     from orchestrator.spec.resolve import Resolved
@@ -113,6 +114,12 @@ class Configured:
     def simulation(self, faults: FaultPlan | None = None) -> Simulation:
         """Return a simulation of this graph under this policy."""
         return Simulation(self._blueprint, faults)
+
+    def resilience(self, goal: str | None = None) -> Resilience:
+        """Return what each goal survives and what breaks it; with *goal*, of that one alone. Nothing is called."""
+        from orchestrator.resilience import assess
+
+        return assess(self.graph, self.policy, goal=goal)
 
     def complete_inputs(self, given: Mapping[str, Any], goal: str | None = None) -> dict[str, Any]:
         """Return the run inputs with defaults filled in; raises `InputError` where they do not fit."""
