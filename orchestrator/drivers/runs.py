@@ -21,7 +21,7 @@ class Runs:
     """A run log, or none.
 
     Args:
-        store: A path, a URL, an open store (which stays open), or None.
+        store: A path, a URL, an open store (which stays open), what opens one, or None.
         keep: Seconds that finished runs are kept; None: for ever.
         source: The path of the graph file that runs are started from.
         now: Returns wall-clock seconds.
@@ -29,7 +29,7 @@ class Runs:
 
     def __init__(
         self,
-        store: Store | str | Path | None,
+        store: Store | str | Path | Callable[[], Store] | None,
         *,
         keep: float | None = None,
         source: str | None = None,
@@ -58,7 +58,8 @@ class Runs:
         if self._given is None:
             raise InputError("this orchestrator records nothing; give it a store, such as store='runs.db'")
         if self._store is None:
-            self._store = self._given if isinstance(self._given, Store) else Store.open(self._given)
+            given = self._given() if callable(self._given) else self._given
+            self._store = given if isinstance(given, Store) else Store.open(given)
         return self._store
 
     def journal(self, first: RunStarted, graph: str, trace_id: str) -> Journal | None:
