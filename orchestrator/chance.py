@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-__all__ = ("unit_interval",)
+__all__ = ("seed_of", "unit_interval")
 
 
 def unit_interval(*parts: str | int) -> float:
@@ -21,3 +21,8 @@ def unit_interval(*parts: str | int) -> float:
     # JSON keeps ("a", "b") and ("ab",) apart, and 1 and "1" too; 53 bits are all that a float in [0, 1) holds.
     digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53
+
+
+def seed_of(name: str) -> int:
+    """Return the seed of a run that is given none, from its id."""
+    return int(unit_interval("seed", name) * 2**31)

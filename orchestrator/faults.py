@@ -2,7 +2,8 @@
 
 A plan is pure: the outcome of an attempt depends on the node, the attempt's number, the run's clock and a seed, never
 on what was asked before. `FaultPlan.outcome` says what happens, `Fault.failure` what a run sees of it, and
-`orchestrator.nodes.inject.inject` makes it happen to real calls.
+`orchestrator.nodes.inject.inject` makes it happen to real calls. A policy's `faults` are a plan too, for every node
+that no file lists: `drilled`.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from orchestrator.chance import unit_interval
 from orchestrator.errors import Problem, SpecError
 from orchestrator.events import Failure
 from orchestrator.graph import Graph
+from orchestrator.policy import Faults
 from orchestrator.spec.problems import Finding, Path, Places, did_you_mean, placed, quoted
 from orchestrator.units import parse_duration
 
-__all__ = ("Chance", "Fault", "FaultPlan", "Window")
+__all__ = ("Chance", "Fault", "FaultPlan", "Mix", "Window", "drilled")
 
 Kind = Literal["ok", "down", "raise", "permanent", "hang", "wrong", "slow", "unknown", "rate_limited"]
 
@@ -67,6 +69,21 @@ class Chance:
 
 
 @dataclass(frozen=True, slots=True)
+class Mix:
+    """An outcome left to chance among several, each with its share of the attempts; else nothing is injected."""
+
+    shares: tuple[tuple[Fault, float], ...]
+
+    def pick(self, at: float) -> Fault | None:
+        """Return the fault at a place in [0, 1), or None."""
+        for fault, share in self.shares:
+            if at < share:
+                return fault
+            at -= share
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """A time span of the run's own clock, in seconds; the end is not part of it, and None is never."""
 
@@ -81,7 +98,7 @@ class Window:
 class FaultPlan:
     """The faults of one file."""
 
-    nodes: Mapping[str, tuple[Fault | Chance, ...]] = field(default_factory=dict)
+    nodes: Mapping[str, tuple[Fault | Chance | Mix, ...]] = field(default_factory=dict)
     """Per node one outcome per attempt; the last one repeats."""
     domains: Mapping[str, Window] = field(default_factory=dict)
     """When all nodes of a domain are down."""
@@ -125,13 +142,15 @@ class FaultPlan:
             attempt: The attempt's number, from 1.
             at: When it starts, in seconds on the run's clock.
             seed: Decides what is left to chance.
-            success: The node's declared share of successes; a node that the plan lists ignores it.
+            success: The node's declared share of successes; a node that a fault file lists ignores it.
             domains: The domains of the node; one that is down beats everything else.
         """
         if any(at in self.domains[domain] for domain in domains if domain in self.domains):
             return Fault("down")
         script = self.nodes.get(node)
         outcome = Chance(1.0 - success) if script is None else script[min(attempt, len(script)) - 1]
+        if isinstance(outcome, Mix):
+            outcome = outcome.pick(unit_interval(seed, node, attempt, "drill")) or Chance(1.0 - success)
         if isinstance(outcome, Fault):
             return outcome
         return Fault("raise" if unit_interval(seed, node, attempt) < outcome.probability else "ok")
@@ -154,6 +173,24 @@ class FaultPlan:
                 message = f"{quoted(name)} cannot give a wrong result: it has no output contract"
                 findings.append(Finding("E033", message, ("nodes", name), help=f"give {name} an `output:`"))
         return tuple(placed(finding, self.places) for finding in findings)
+
+
+def drilled(plan: FaultPlan | None, faults: Faults, graph: Graph) -> FaultPlan | None:
+    """Return *plan* with a policy's *faults* for every node of *graph* that it does not list."""
+    kinds: tuple[tuple[Fault, float], ...] = (
+        (Fault("raise"), faults.fail),
+        (Fault("unknown"), faults.unknown),
+        (Fault("wrong"), faults.wrong),
+        (Fault("hang"), faults.hang),
+        (Fault("slow", factor=faults.slowdown), faults.slow),
+    )
+    shares = tuple((fault, share) for fault, share in kinds if share)
+    if not shares:
+        return plan
+    bare = tuple((fault, share) for fault, share in shares if fault.kind != "wrong")  # no contract to break
+    everywhere = {node.name: (Mix(shares if node.output else bare),) for node in graph.nodes}
+    plan = plan or FaultPlan()
+    return replace(plan, nodes={**everywhere, **plan.nodes})
 
 
 def _unknown(kind: str, named: Collection[str], known: Collection[str]) -> list[Finding]:

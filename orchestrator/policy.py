@@ -1,14 +1,14 @@
 """Policies: the numbers that say how a run behaves, in small frozen groups.
 
 A policy is data. ``policies/default.yaml`` holds the same figures as the defaults here, each with its unit and
-reason; a graph file names a policy or gives a map of overrides.
+reason; the other ready-made ones hold what differs. A graph file names a policy or gives a map of overrides.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from orchestrator.units import Seconds, risk_level
 
@@ -16,6 +16,7 @@ __all__ = (
     "Approval",
     "Effects",
     "Escalation",
+    "Faults",
     "Limits",
     "Objective",
     "People",
@@ -26,6 +27,7 @@ __all__ = (
 )
 
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Group(BaseModel):
@@ -118,6 +120,27 @@ class Planning(Group):
     expansions: int = Field(20_000, ge=0, description="node expansions for improving and proving a route; never time")
 
 
+class Faults(Group):
+    """Faults to inject into the attempts of every node, for drills: shares of all attempts, together at most 1.
+
+    A fault file says what happens to some nodes; these hold for every node that none names.
+    """
+
+    fail: Share = Field(0.0, description="share of attempts that fail before anything has happened")
+    unknown: Share = Field(0.0, description="share of attempts that take effect and whose answer is lost")
+    wrong: Share = Field(0.0, description="share of results that break the output contract of nodes that have one")
+    hang: Share = Field(0.0, description="share of attempts that never answer")
+    slow: Share = Field(0.0, description="share of attempts that answer late")
+    slowdown: float = Field(3.0, ge=1, allow_inf_nan=False, description="how many times longer a slow attempt takes")
+
+    @model_validator(mode="after")
+    def _at_most_all(self) -> Faults:
+        total = self.fail + self.unknown + self.wrong + self.hang + self.slow
+        if total > 1 + 1e-9:
+            raise ValueError(f"the shares are {total:g} together; they are shares of all attempts, so at most 1")
+        return self
+
+
 class Policy(Group):
     """Everything that is configured about a run; see the groups."""
 
@@ -131,3 +154,4 @@ class Policy(Group):
     effects: Effects = Field(default_factory=Effects)
     planning: Planning = Field(default_factory=Planning)
     log: RunLogPolicy = Field(default_factory=RunLogPolicy)
+    faults: Faults = Field(default_factory=Faults)

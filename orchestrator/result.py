@@ -8,11 +8,13 @@ from typing import Any
 
 from orchestrator.events import (
     Absorbed,
+    Answered,
     AttemptEnded,
     AttemptStarted,
     Escalated,
     Event,
     LastChance,
+    ModelAnswered,
     QuestionAsked,
     Record,
     Rerouted,
@@ -28,12 +30,15 @@ __all__ = ("Attempt", "Question", "RunResult", "Undone", "fold")
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call of one node, how it ended, and which decision answered it if it failed."""
+    """One call of one node, how it ended, and which decision answered it if it failed.
+
+    A call that a person refused was never made: it has the number 0.
+    """
 
     node: str
     attempt: int
     outcome: str
-    """succeeded, failed, unknown, cancelled, inapplicable; running where the run stopped first."""
+    """succeeded, failed, unknown, cancelled, inapplicable, refused; running where the run stopped first."""
     error: str | None = None
     message: str | None = None
     settled: str | None = None
@@ -45,12 +50,23 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a person is asked: approve a call, or say whether an effect happened."""
+    """What a person is asked: approve a call, say whether an effect happened, or decide what to do without a route.
+
+    ``inputs`` is what the call would be given, by parameter; ``options`` is what may be answered; after ``until``, in
+    seconds on the run's clock, the policy answers.
+    """
 
     id: str
     kind: str
     node: str
     reason: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
+    until: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the question as data for JSON; values are left as they are."""
+        return _as_dict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +82,9 @@ class RunResult:
     """What came of a run.
 
     ``outcome`` is met (the asked goal), demoted (a lower one), failed, waiting or cancelled. ``route`` names the nodes
-    whose results stand, in order of completion. ``model_calls`` counts calls of a model for control only. Times are
-    seconds on the run's clock, money is in US dollars.
+    whose results stand, in order of completion. ``model_calls`` counts calls of a model for control only; what they
+    took is part of ``usd`` and ``tokens``. ``questions`` are those that a waiting run is waiting for. Times are seconds
+    on the run's clock, money is in US dollars.
     """
 
     run_id: str
@@ -144,7 +161,7 @@ def fold(
         trace_id: The run's trace, if it has one.
     """
     log = tuple(records)
-    folding = _Folding()
+    folding = _Folding(lookup)
     for record in log:
         folding.take(record.event)
     finished = folding.finished
@@ -161,6 +178,7 @@ def fold(
         demotions=folding.demotions,
         last_chances=folding.count("last-chance"),
         undone=tuple(Undone(node, "undone" if ok else "failed") for node, ok in (finished.undone if finished else ())),
+        model_calls=folding.model_calls,
         usd=folding.usd,
         tokens=folding.tokens,
         seconds=log[-1].at - log[0].at if log else 0.0,
@@ -185,12 +203,14 @@ DECISIONS: Mapping[type, str] = {
 class _Folding:
     """What a log has come to so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, lookup: Callable[[str, str], Any]) -> None:
+        self._lookup = lookup
         self.run_id = ""
         self.attempts: dict[tuple[str, int], dict[str, Any]] = {}
         self.finished: RunFinished | None = None
         self.questions: list[Question] = []
         self.demotions = 0
+        self.model_calls = 0
         self.usd = 0.0
         self.tokens = 0
         self._effects: dict[tuple[str, int], str | None] = {}
@@ -202,22 +222,40 @@ class _Folding:
 
     def take(self, event: Event) -> None:
         """Take in one event."""
-        if isinstance(event, Absorbed | Retried | Rerouted | LastChance | Escalated | RunEnded):
-            self._decided(event)
-        elif isinstance(event, AttemptStarted):
-            key = (event.node, event.attempt)
-            self._effects[key] = event.effect
-            self.attempts[key] = {"node": event.node, "attempt": event.attempt, "outcome": "running"}
-        elif isinstance(event, AttemptEnded):
-            self._ended(event)
-        elif isinstance(event, Settled):
-            self._settled(event)
-        elif isinstance(event, QuestionAsked):
-            self.questions.append(Question(event.question, event.kind, event.node, event.reason))
-        elif isinstance(event, RunFinished):
-            self.finished = event
-        elif isinstance(event, RunStarted):
-            self.run_id = event.run_id
+        if self.finished is not None and self.finished.outcome == "waiting":
+            # The run goes on; what is still open is asked again when it waits again.
+            self.finished, self.questions = None, []
+        match event:
+            case Absorbed() | Retried() | Rerouted() | LastChance() | Escalated() | RunEnded():
+                self._decided(event)
+            case AttemptStarted():
+                key = (event.node, event.attempt)
+                self._effects[key] = event.effect
+                self.attempts[key] = {"node": event.node, "attempt": event.attempt, "outcome": "running"}
+            case AttemptEnded():
+                self._ended(event)
+            case Settled():
+                self._settled(event)
+            case ModelAnswered():
+                self.model_calls += event.calls
+                self.usd += event.usd
+                self.tokens += event.tokens
+            case QuestionAsked():
+                inputs = {name: provider and self._lookup(value, provider) for name, value, provider in event.inputs}
+                self.questions.append(
+                    Question(event.question, event.kind, event.node, event.reason, inputs, event.options, event.until)
+                )
+            case Answered():
+                self._answered(event)
+            case RunFinished():
+                self.finished = event
+            case RunStarted():
+                self.run_id = event.run_id
+
+    def _answered(self, event: Answered) -> None:
+        kind, _, node = event.question.partition(":")
+        if kind == "approve" and event.answer == "no":
+            self.attempts[node, 0] = {"node": node, "attempt": 0, "outcome": "refused", "message": event.reason}
 
     def _decided(self, event: Absorbed | Retried | Rerouted | LastChance | Escalated | RunEnded) -> None:
         decision = DECISIONS[type(event)]

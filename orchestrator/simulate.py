@@ -23,7 +23,7 @@ from orchestrator.events import (
     Value,
     Woken,
 )
-from orchestrator.faults import Fault, FaultPlan
+from orchestrator.faults import Fault, FaultPlan, drilled
 from orchestrator.graph import Graph, Node
 from orchestrator.policy import Policy
 from orchestrator.result import RunResult, fold
@@ -62,7 +62,7 @@ class Simulation:
 
     def __init__(self, blueprint: Blueprint, faults: FaultPlan | None = None) -> None:
         self.blueprint = blueprint
-        self.faults = faults or FaultPlan()
+        self.faults = drilled(faults, blueprint.policy.faults, blueprint.graph) or FaultPlan()
 
     def run(
         self,

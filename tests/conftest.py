@@ -15,6 +15,7 @@ from orchestrator.events import Record, RunStarted
 from orchestrator.result import RunResult
 from orchestrator.run import Run
 from orchestrator.simulate import Simulation
+from tests.postgres import Postgres
 
 collect_ignore_glob = ["bench/*"]  # the benchmarks import peers that only `make bench` installs
 
@@ -37,6 +38,14 @@ def no_proxy() -> Iterator[None]:
 def anyio_backend() -> str:
     """Run async tests on asyncio, the backend that the local driver is used with."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Give a real PostgreSQL, which starts for the first test that asks for it."""
+    server = Postgres()
+    yield server
+    server.close()
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from opentelemetry.trace import StatusCode
 
 from orchestrator.events import (
     Absorbed,
+    Answered,
     Answers,
     AttemptEnded,
     AttemptStarted,
@@ -23,7 +24,10 @@ from orchestrator.events import (
     Failure,
     LastChance,
     LateResult,
+    ModelAnswered,
+    ModelAsked,
     NodeExcluded,
+    Option,
     QuestionAsked,
     Record,
     Rerouted,
@@ -31,6 +35,7 @@ from orchestrator.events import (
     RoutePlanned,
     RunEnded,
     RunFinished,
+    RunResumed,
     RunStarted,
     Settled,
     Value,
@@ -42,19 +47,27 @@ from orchestrator.weight import View
 
 __all__ = (
     "EPOCH_NS",
+    "OPTIONS",
     "RECORDED",
     "RUN",
+    "SEGMENTED",
     "Recording",
+    "approved",
     "attribute",
     "cancelled",
     "demoted",
     "failed",
     "happy",
     "late",
+    "modelled",
     "parents",
+    "refused",
     "rerouted",
+    "resumed",
     "retried",
+    "ruled",
     "settled",
+    "settled_by_person",
     "story",
     "timeout",
     "waiting",
@@ -249,6 +262,107 @@ def waiting() -> list[Record]:
     return run.finish("waiting", "crm")
 
 
+OPTIONS = (
+    Option("retry:razorpay,stripe", "retry", ("razorpay", "stripe")),
+    Option("demote:told", "demote", ("told",)),
+    Option("supply:refund", "supply", ("refund",)),
+    Option("ask", "ask"),
+    Option("give_up", "give_up"),
+)
+
+
+def _stuck() -> Recording:
+    """No route is left, and a model is asked."""
+    run = Recording().plan("crm", "stripe").start("crm").succeed("crm", usd=0.0).start("stripe").fail("stripe")
+    run.exclude("stripe")
+    failed = (("stripe", 1, "timeout", "no answer"),)
+    blocked = (("razorpay", "down"), ("stripe", "excluded: timeout"))
+    return run.add(ModelAsked(1, "small", "refunded", "no_route", OPTIONS, (("order", "crm"),), failed, blocked))
+
+
+def modelled() -> list[Record]:
+    """No route is left; a model that is asked chooses a lower goal."""
+    run = _stuck()
+    run.at += 1.5
+    words = "the outage will last"
+    run.add(ModelAnswered(1, "demote:told", words, calls=1, usd=0.0625, tokens=700, seconds=1.5))
+    run.add(
+        Escalated(
+            1, (("stripe", 1),), "model", "demote", "refunded", "told", "no_route",
+            (("razorpay", "down"), ("stripe", "excluded: timeout")), words=words,
+        )
+    )  # fmt: skip
+    run.plan("brief", goal="told").start("brief").succeed("brief", tokens=321)
+    return run.finish("demoted", "crm", "brief", goal="told")
+
+
+def ruled() -> list[Record]:
+    """No route is left; the model does not answer in time, and the policy decides."""
+    run = _stuck()
+    run.at += 10.0
+    run.add(ModelAnswered(1, None, "no answer within 10 s", error="timeout", calls=1, seconds=10.0))
+    run.escalate(1, (("stripe", 1),), "give_up")
+    return run.finish("failed", goal=None, reason="no_route")
+
+
+def _asking(*questions: QuestionAsked) -> Recording:
+    run = Recording().plan("crm", "stripe").start("crm").succeed("crm", usd=0.0)
+    run.call("gate", 1, "stripe", ok=False, reason="over 10,000")
+    inputs = (("order", "order", "crm"),)
+    run.add(QuestionAsked("approve:stripe", "approve", "stripe", "over 10,000", inputs, ("yes", "no", "edit"), 3600.0))
+    run.add(*questions)
+    run.finish("waiting", "crm")
+    run.at += 60.0
+    return run
+
+
+def approved() -> list[Record]:
+    """A gate asks for a person, who says yes a minute later."""
+    run = _asking().add(Answered("approve:stripe", "yes", by="Ann"))
+    run.start("stripe").succeed("stripe")
+    return run.finish("met", "crm", "stripe", goal="refunded")
+
+
+def refused() -> list[Record]:
+    """A person says no to one question and leaves the other open; the run waits again, then goes another way."""
+    decide = QuestionAsked("decide:1", "decide", "refunded", "no_route", options=("demote:told", "give_up"))
+    run = _asking(decide).add(Answered("approve:stripe", "no", by="Ann", reason="not this one"))
+    run.add(decide)
+    run.finish("waiting", "crm")
+    run.at += 60.0
+    run.add(Answered("decide:1", "demote:told"))
+    run.add(Rerouted(1, (), "refused", "stripe", None, "refunded", ("stripe",), ("razorpay",), 1, 2, "found"))
+    run.start("razorpay").succeed("razorpay")
+    return run.finish("met", "crm", "razorpay", goal="refunded")
+
+
+def settled_by_person() -> list[Record]:
+    """Nobody knows whether an effect happened until a person says that it did not."""
+    run = Recording().plan("crm", "stripe").start("crm").succeed("crm", usd=0.0)
+    run.start("stripe").fail("stripe", failure=timeout(happened="unknown"))
+    run.call("verify", 1, "stripe", ok=None, reason="ConnectionError")
+    run.add(QuestionAsked("settle:stripe", "settle", "stripe", "nobody knows", options=("yes", "no")))
+    run.finish("waiting", "crm")
+    run.at += 60.0
+    run.add(Answered("settle:stripe", "no", by="Ann"), Settled("stripe", 1, done=False, by="person"))
+    run.exclude("stripe").reroute(1, (("stripe", 1),), ["stripe"], ["razorpay"])
+    run.start("razorpay").succeed("razorpay")
+    return run.finish("met", "crm", "razorpay", goal="refunded")
+
+
+def resumed() -> list[Record]:
+    """The process dies while an effect and a read are in flight; another one goes on with the run."""
+    run = Recording().plan("crm", "stripe", "brief").start("crm").succeed("crm", usd=0.0).start("stripe").start("brief")
+    run.add(RunResumed("local"))
+    run.fail("stripe", failure=timeout(happened="unknown"), usd=0.0)
+    run.succeed("brief", usd=0.0).call("verify", 1, "stripe").add(Settled("stripe", 1, done=True, by="verify"))
+    run.add(Absorbed(1, (("stripe", 1),)))
+    return run.finish("met", "crm", "stripe", goal="refunded")
+
+
+SEGMENTED: tuple[Callable[[], list[Record]], ...] = (approved, refused, settled_by_person)
+"""Runs that wait for people, and whose traces come in several parts."""
+
 RECORDED: tuple[Callable[[], list[Record]], ...] = (
     happy,
     rerouted,
@@ -259,6 +373,9 @@ RECORDED: tuple[Callable[[], list[Record]], ...] = (
     failed,
     cancelled,
     waiting,
+    modelled,
+    ruled,
+    resumed,
 )
 
 

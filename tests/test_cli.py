@@ -91,7 +91,18 @@ def test_plan_without_a_node_and_without_a_route(graph: Path) -> None:
     found = document(result)
     assert result.exit_code == 1
     assert (found["route"], found["weight"], found["exact"], found["bound"]) == ([], None, None, None)
-    assert found["unused"]["web"] == "down"
+    assert found["unused"] == {"web": "down", "wiki": "down", "write": "unmet: pages"}
+
+
+def test_plan_of_a_goal_that_lacks_one_value_of_two(graph: Path) -> None:
+    """Out of reach for one value, the plan says of every node that could run what the goal lacks."""
+    graph.write_text(graph.read_text() + "  - {name: both, values: [pages, letter]}\n")
+    spec = graph.read_text().replace("tools:\n", "tools:\n  mail: {declared: true, provides: letter}\n", 1)
+    graph.write_text(spec)
+    result = call("plan", "graph.yaml", "--json", "--goal", "both", "--down", "mail")
+    assert (result.exit_code, document(result)["reason"]) == (1, "unreachable")
+    unmet = "unmet: letter"
+    assert document(result)["unused"] == {"mail": "down", "web": unmet, "wiki": unmet}
 
 
 def test_plan_for_people(graph: Path) -> None:
@@ -220,6 +231,39 @@ def test_validate_says_what_the_file_means(graph: Path) -> None:
     )
     assert call("validate", "graph.yaml").exit_code == 0
     assert call("validate", "graph.yaml", "--strict").exit_code == 2
+
+
+def test_validate_says_what_breaks_a_goal(graph: Path) -> None:
+    """`validate` ends with what breaks each goal and the fix; --json holds it as data beside the keys it had."""
+    result = call("validate", "graph.yaml")
+    assert (
+        "  write alone breaks answered: goal found is left\n    = help: add another provider of `answer`"
+        in result.stdout
+    )
+    assert "web + wiki" in result.stdout
+    (file,) = document(call("validate", "graph.yaml", "--json"))["files"]
+    assert set(file) == {"file", "valid", "problems", "name", "inputs", "edges", "findings", "resilience"}
+    answered, found = file["resilience"]["goals"]
+    assert [point["name"] for point in answered["single_points"]] == ["write"]
+    assert [loss["name"] for loss in found["breaking"]] == ["web", "wiki"]
+    assert (answered["survives"], found["survives"]) == (0, 1)
+
+
+def test_validate_judges_resilience_by_the_files_policy(graph: Path) -> None:
+    """Limits of the policy count: a way round that is over them is none."""
+    graph.write_text(GRAPH + "policy: {limits: {seconds: 500ms}}\n")
+    (file,) = document(call("validate", "graph.yaml", "--json"))["files"]
+    assert [point["name"] for point in file["resilience"]["goals"][0]["single_points"]] == ["web", "write"]
+
+
+def test_validate_without_the_resilience_report(graph: Path) -> None:
+    """`--no-resilience` leaves the report out of the text and out of the data, and changes nothing else."""
+    whole, text = call("validate", "graph.yaml").stdout, call("validate", "graph.yaml", "--no-resilience").stdout
+    assert "resilience" not in text
+    assert whole.startswith(text)
+    data = document(call("validate", "graph.yaml", "--json"))
+    del data["files"][0]["resilience"]
+    assert document(call("validate", "graph.yaml", "--json", "--no-resilience")) == data
 
 
 def test_validate_shows_every_error_with_its_place(graph: Path) -> None:

@@ -3,82 +3,35 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from click.testing import CliRunner, Result
 
 from orchestrator import Orchestrator
-from orchestrator.cli.app import app
+from tests import examples
+from tests.examples import EXAMPLES, Terminal, same_output, shown
 
-ROOT = Path(__file__).resolve().parent.parent
-EXAMPLE = ROOT / "examples" / "refund"
-BOUND = 30.0
-"""Seconds within which the demo must end, also on a slow machine."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terminal:
-    """Runs commands in the example's folder, with temporary files where a test can look."""
-
-    folder: Path
-    environ: dict[str, str]
-
-    def run(self, *command: str, bound: float = BOUND) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end, which includes the end of every process that it started."""
-        # The pipe of stderr is handed down: it ends only when the last process that holds it does.
-        return subprocess.run(
-            command, cwd=EXAMPLE, env=self.environ, capture_output=True, text=True, timeout=bound, check=False
-        )
-
-    def python(self, program: str) -> subprocess.CompletedProcess[str]:
-        """Run a program that can import what belongs to the example."""
-        return self.run(sys.executable, "-c", program)
-
-    def left_behind(self) -> list[str]:
-        """Return the files and processes that are left."""
-        files = [str(path) for path in self.folder.iterdir() if path.name.startswith("refund-")]
-        return files + [line for line in _processes() if str(self.folder) in line]
-
-
-def _processes() -> list[str]:
-    """Return the command lines of everything that runs on this machine."""
-    if not Path("/proc/self/cmdline").exists():
-        listing = subprocess.run(["ps", "-A", "-ww", "-o", "args"], capture_output=True, text=True, check=True)
-        return listing.stdout.splitlines()
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # it has ended since it was listed
-            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-    return found
+EXAMPLE = EXAMPLES / "refund"
+command_line = partial(examples.command_line, "refund")
 
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Terminal:
-    """Return a terminal whose `python` and `orchestrator` are those under test."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    for name, arguments in (("python", ""), ("orchestrator", "-m orchestrator")):
-        program = programs / name
-        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {arguments} "$@"\n')
-        program.chmod(0o755)
-    path = os.pathsep.join([str(programs), os.environ.get("PATH", os.defpath)])
-    environ = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
-    return Terminal(tmp_path, environ)
+    """Return a terminal in the example's folder."""
+    return examples.terminal_in("refund", tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------------------- the demo
@@ -165,19 +118,12 @@ demo.main()
 @pytest.fixture
 def shop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Any]]:
     """Return the providers, none of them started, beside an order database; forget the package `shop` afterwards."""
-    for name in _modules_of_the_shop():
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.syspath_prepend(str(EXAMPLE))
-    processes = import_module("shop.processes")
-    monkeypatch.setenv("SHOP_DB", str(tmp_path / "orders.db"))
-    import_module("shop.orders").create(tmp_path / "orders.db")
-    yield {name: processes.ProviderProcess(name, tmp_path) for name in processes.PROVIDERS}
-    for name in _modules_of_the_shop():
-        del sys.modules[name]
-
-
-def _modules_of_the_shop() -> list[str]:
-    return [name for name in sys.modules if name.partition(".")[0] == "shop"]
+    with examples.at_home("refund", "shop"):
+        sold = import_module("shop.processes").PROVIDERS
+        process = import_module("shared.processes").ProviderProcess
+        monkeypatch.setenv("SHOP_DB", str(tmp_path / "orders.db"))
+        import_module("shop.orders").create(tmp_path / "orders.db")
+        yield {name: process(name, tmp_path, "shared.providers", name, sold[name]) for name in sold}
 
 
 @pytest.mark.parametrize(
@@ -236,12 +182,6 @@ def test_the_goal_asks_which_refund_was_told(shop: dict[str, Any], paid: str, to
 # ---------------------------------------------------------------------------------------------------- the command line
 
 
-def command_line(*arguments: str) -> Result:
-    """Run the command line on the graph, in this process."""
-    command, *rest = arguments
-    return CliRunner().invoke(app, [command, str(EXAMPLE / "refund.yaml"), *rest])
-
-
 @pytest.mark.usefixtures("shop")
 def test_the_graph_is_valid() -> None:
     """`validate --strict` finds nothing: functions fit, effects are declared; and the asked goal is checked."""
@@ -250,8 +190,8 @@ def test_the_graph_is_valid() -> None:
     (document,) = json.loads(found.stdout)["files"]
     assert document["valid"]
     assert document["findings"] == []
-    asked, lower = Orchestrator.from_yaml(EXAMPLE / "refund.yaml").graph.goals
-    assert (asked.check, lower.check) == (True, False)
+    asked, *lower = Orchestrator.from_yaml(EXAMPLE / "refund.yaml").graph.goals
+    assert (asked.check, [goal.check for goal in lower]) == (True, [False, False])
 
 
 @pytest.mark.usefixtures("shop")
@@ -268,7 +208,9 @@ def test_the_plan_is_the_cheapest_route() -> None:
     assert found.exit_code == 0, found.output
     assert json.loads(found.stdout)["route"] == ["crm", "bankpay", "email"]
 
-    assert command_line("plan", "--down", "cardpay", "--down", "bankpay").exit_code == 1
+    found = command_line("plan", "--json", "--down", "cardpay", "--down", "bankpay")
+    assert found.exit_code == 1
+    assert json.loads(found.stdout)["unused"]["crm"] == "unmet: refund, notice"
 
 
 @pytest.mark.usefixtures("shop")
@@ -286,25 +228,10 @@ def test_the_simulation_survives_the_fault_file() -> None:
     assert result["model_calls"] == 0
 
 
-README = (EXAMPLE / "README.md").read_text(encoding="utf-8")
-SHOWN = re.findall(r"```console\n\$ (.*?)\n(.*?)```", README, flags=re.DOTALL)
-"""The commands of the README, each with the output that is pasted below it."""
-
-
-def _comparable(line: str) -> str:
-    line = re.sub(r"\b[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\b", "ID", line)
-    return " ".join(re.sub(r"\b\d+(\.\d+)? m?s\b", "TIME", line).split())
-
-
-@pytest.mark.parametrize(("command", "output"), SHOWN, ids=[command for command, _ in SHOWN])
+@pytest.mark.parametrize(("command", "output"), shown("refund"))
 def test_the_readme_shows_what_a_terminal_shows(terminal: Terminal, command: str, output: str) -> None:
     """Each command in the README prints what stands below it, up to a line with dots; times and ids differ."""
-    shown = [_comparable(line) for line in terminal.run("sh", "-c", f"{command} 2>&1").stdout.splitlines()]
-    expected = [_comparable(line) for line in output.splitlines()]
-    if expected[-1] == "...":
-        expected.pop()
-        shown = shown[: len(expected)]
-    assert shown == expected
+    same_output(terminal, command, output)
 
 
 # ----------------------------------------------------------------------------------------------- runs, and their money
@@ -392,6 +319,17 @@ def test_the_refund_stands_if_nobody_can_be_told(terminal: Terminal) -> None:
     assert found.paid == {"cardpay": [4900], "bankpay": []}
 
 
+def test_the_staff_is_told_if_nobody_can_pay(terminal: Terminal) -> None:
+    """With both payment providers dead nothing is paid or told; the order is noted for the staff, exit code 3."""
+    found = visit(terminal, "12-1", first="kill -9 $CARDPAY_PID $BANKPAY_PID")
+
+    assert found.code == 3
+    assert found.result["goal"] == "noted"
+    assert found.result["values"] == {"ticket": {"id": "ticket-1", "order_id": "12-1"}}
+    assert found.paid == {"cardpay": [], "bankpay": []}
+    assert found.books["email"] == found.books["sms"] == []
+
+
 def test_a_large_refund_waits_for_a_person(terminal: Terminal) -> None:
     """The gate stops a large refund before the call: exit code 5, and no money has moved."""
     found = visit(terminal, "15-1")
@@ -416,7 +354,7 @@ def test_an_unknown_order_moves_no_money(terminal: Terminal) -> None:
 @pytest.fixture
 def cardpay(shop: dict[str, Any]) -> Iterator[httpx.Client]:
     """Return a client of a provider that serves on a free port."""
-    provider = import_module("shop.providers").Provider(shop["cardpay"].ledger, "refunds")
+    provider = import_module("shared.providers").Provider(shop["cardpay"].ledger, "refunds")
     host, port = provider.server_address
     assert host == "127.0.0.1"
     thread = threading.Thread(target=provider.serve_forever, kwargs={"poll_interval": 0.01})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from hypothesis import strategies as st
 
 from orchestrator.chance import unit_interval
 from orchestrator.errors import SpecError
-from orchestrator.faults import Chance, Fault, FaultPlan, Window
+from orchestrator.faults import Chance, Fault, FaultPlan, Window, drilled
 from orchestrator.graph import Goal, Graph, Node
+from orchestrator.policy import Faults
+from orchestrator.spec.policies import read_policy
+from tests.running import graph, node
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -282,3 +286,57 @@ def test_chance_is_even() -> None:
     """Each tenth of the interval gets its share: within five standard deviations of 1,000."""
     tenths = [int(unit_interval(seed, "a") * 10) for seed in range(10_000)]
     assert all(abs(tenths.count(tenth) - 1000) < 150 for tenth in range(10))
+
+
+# ------------------------------------------------------------------------------------------------------------- drills
+
+
+def test_a_policys_faults_hold_for_every_node_that_no_file_lists() -> None:
+    """Faults of a policy are a plan for all nodes; a fault file beats them for the nodes that it lists."""
+    three = graph(node("a"), node("b"), node("c"), goals="all: a b c")
+    plan = drilled(FaultPlan.from_text("seed: 3\nnodes: {a: ok}"), Faults(fail=1.0), three)
+    assert plan is not None
+    assert plan.seed == 3
+    assert [plan.outcome(name, 1, 0.0, seed=1).kind for name in "abc"] == ["ok", "raise", "raise"]
+    assert plan.problems(three, real=True) == ()
+
+
+def test_a_policy_without_faults_changes_nothing() -> None:
+    """Without shares there is no plan, and a fault file stays as it is."""
+    plan = FaultPlan.from_text("nodes: {it: down}")
+    assert drilled(None, Faults(), GRAPH) is None
+    assert drilled(plan, Faults(), GRAPH) is plan
+
+
+def test_every_kind_has_its_share() -> None:
+    """Of many attempts each kind of fault takes the share that is written, and the rest is left alone."""
+    shares = Faults(fail=0.1, unknown=0.1, wrong=0.1, hang=0.1, slow=0.2, slowdown=4.0)
+    plan = drilled(None, shares, graph(node("it", output=True), goals="g: it"))
+    assert plan is not None
+    counts = Counter(plan.outcome("it", attempt, 0.0, seed=7) for attempt in range(1, 4001))
+    assert {fault.kind for fault in counts} == {"raise", "unknown", "wrong", "hang", "slow", "ok"}
+    assert counts[Fault("slow", factor=4.0)] / 4000 == pytest.approx(0.2, abs=0.03)
+    assert counts[Fault("ok")] / 4000 == pytest.approx(0.4, abs=0.03)
+
+
+def test_a_node_without_a_contract_gives_no_wrong_result() -> None:
+    """The share of wrong results spares nodes without an output contract, in a simulation as in a run."""
+    plan = drilled(None, Faults(wrong=1.0), graph(node("it"), goals="g: it"))
+    assert plan is not None
+    assert plan.outcome("it", 1, 0.0, seed=1) == Fault("ok")
+
+
+def test_an_attempt_that_a_drill_spares_may_fail_as_declared() -> None:
+    """A drill comes on top of the declared success; it does not replace it."""
+    plan = drilled(None, Faults(fail=0.5), graph(node("it"), goals="g: it"))
+    assert plan is not None
+    failed = [plan.outcome("it", n, 0.0, seed=1, success=0.5).kind == "raise" for n in range(1, 2001)]
+    assert sum(failed) / 2000 == pytest.approx(0.75, abs=0.03)
+
+
+def test_shares_of_more_than_all_attempts_are_refused() -> None:
+    """Shares that add up to more than one are an error with its place."""
+    text = read_policy("faults: {fail: 0.7, hang: 0.6}\n", "drill.yaml", {})
+    (problem,) = text.problems
+    assert (problem.line, text.policy) == (1, None)
+    assert "1.3 together" in problem.message

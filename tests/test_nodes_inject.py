@@ -9,11 +9,12 @@ import anyio
 import pytest
 
 from orchestrator.errors import SpecError
-from orchestrator.faults import FaultPlan
+from orchestrator.faults import FaultPlan, drilled
 from orchestrator.graph import Goal, Graph, Node
 from orchestrator.nodes.binding import Bindings, CallContext, NodeBinding, Reply
 from orchestrator.nodes.classify import classify
-from orchestrator.nodes.inject import inject
+from orchestrator.nodes.inject import InjectedFailure, inject
+from orchestrator.policy import Faults
 
 GRAPH = Graph(
     nodes=(Node("it", provides=("it",), output=True, domains=("cloud",)), Node("other", provides=("other",))),
@@ -180,3 +181,27 @@ def test_a_plan_that_does_not_fit_is_refused_at_once(world: World, text: str, me
     """What cannot happen to this graph is an error before the run."""
     with pytest.raises(SpecError, match=message):
         world.bindings(text)
+
+
+async def test_a_drill_breaks_real_calls_by_the_seed(world: World) -> None:
+    """A policy's faults happen to real calls as a fault file's do: some attempts fail before the call, others hold."""
+    plan = drilled(None, Faults(fail=0.5), GRAPH)
+    assert plan is not None
+
+    async def outcomes(seed: int) -> list[bool]:
+        bindings = Bindings({node.name: NodeBinding(world.call) for node in GRAPH.nodes})
+        drill = inject(bindings, GRAPH, plan, clock=lambda: world.now, sleep=world.sleep, started_at=100.0, seed=seed)
+        held = []
+        for attempt in range(1, 41):
+            before = world.calls
+            try:
+                await drill.nodes["it"].call(
+                    {}, CallContext(run_id="run-1", node="it", attempt=attempt, key="run-1/it")
+                )
+            except InjectedFailure:
+                assert world.calls == before
+            held.append(world.calls > before)
+        return held
+
+    assert 10 < sum(await outcomes(1)) < 30
+    assert await outcomes(1) == await outcomes(1) != await outcomes(2)

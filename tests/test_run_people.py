@@ -87,12 +87,12 @@ def test_a_refusal_that_leaves_no_way_is_an_escalation() -> None:
 
 
 def test_an_edit_changes_what_the_call_is_given() -> None:
-    """The edited parameter is the value NODE.PARAMETER of provider `input`; the others stay as they were shown."""
+    """The edited parameter is the value NODE.PARAMETER of its old provider; the others stay as they were shown."""
     run = before_the_wire()
     run.say("approve:wire", "edit", "wire.amount")
     [start] = [command for command in run.issued(Start) if command.node == "wire"]
     assert start.inputs == (("order", "order", "order"), ("amount", "wire.amount", "input"))
-    assert run.machine.state.edits["wire"]["amount"].name == "wire.amount"
+    assert run.machine.state.edits["wire"]["amount"] == ("wire.amount", "input")
 
 
 def test_an_edited_call_has_an_idempotency_key_of_its_own() -> None:

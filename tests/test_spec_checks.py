@@ -219,3 +219,64 @@ def test_a_goal_has_a_check_from_an_allowed_package() -> None:
     """The check of a goal is a reference like any other."""
     goal = "goals: [{name: found, values: pages, check: 'os:system'}]\n"
     assert [each[0] for each in found("", goal=goal)] == ["E034"]
+
+
+MODELS = "models: {small: {model: m, base_url: 'http://h/v1'}, large: {model: m}}\n"
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("{escalation: {by: model, model: small}}", []),
+        ("{escalation: {by: person, model: other}}", []),
+        (
+            "{escalation: {by: model, model: smal}}",
+            [("E030", "no model is called 'smal' (escalation.model)", "did you mean 'small'?")],
+        ),
+        (
+            "{escalation: {by: model}}",
+            [
+                (
+                    "E021",
+                    "the policy lets a model decide (escalation.by), and does not say which",
+                    "name one with escalation.model: large or small",
+                )
+            ],
+        ),
+        (
+            "{escalation: {by: model, model: large}}",
+            [
+                (
+                    "E021",
+                    "the model 'large' is to decide, and has neither base_url: nor api_key:",
+                    'write base_url: of a server of your own, or api_key: "${OPENAI_API_KEY}"',
+                )
+            ],
+        ),
+    ],
+)
+def test_the_model_that_decides(policy: str, expected: list[tuple[str, str, str | None]]) -> None:
+    """A policy that lets a model decide names one of the graph's, which can be reached."""
+    assert found(f"tools: {{web: {{declared: true}}}}\n{MODELS}policy: {policy}\n") == expected
+
+
+def test_a_model_that_decides_where_none_is_declared() -> None:
+    """Without any model the help says how one is declared, whether or not the policy names one."""
+    for policy in ("{by: model}", "{by: model, model: small}"):
+        ((_, _, help),) = found(f"policy: {{escalation: {policy}}}\n")
+        assert help == "declare it under models:, as small: {model: NAME, base_url: URL}"
+
+
+def test_the_place_of_a_model_that_decides() -> None:
+    """The problem points at the name; a model that is not well formed is declared all the same."""
+    with pytest.raises(SpecError) as caught:
+        load_text(
+            f"{HEAD}{GOAL}models: {{small: {{modle: m}}}}\npolicy:\n  escalation:\n    by: model\n    model: smol\n",
+            file="graph.yaml",
+            environ={},
+        )
+    (problem,) = [each for each in caught.value.problems if each.code == "E030"]
+    assert (problem.line, problem.column, problem.help) == (8, 12, "did you mean 'small'?")
+    assert [code for code, *_ in found("models: {s: {modle: m}}\npolicy: {escalation: {by: model, model: s}}\n")] == [
+        "E020"
+    ]

@@ -490,3 +490,40 @@ def test_a_spec_made_in_code_is_checked() -> None:
     with pytest.raises(SpecError) as caught:
         resolve(spec)
     assert [problem.message for problem in caught.value.problems] == ["tools.a: nothing says how 'a' is called"]
+
+
+def test_a_policy_from_elsewhere_names_a_model_of_the_graph() -> None:
+    """A policy that a command names is checked against the graph's models: one error, without a place in the file."""
+    body = "tools: {a: {declared: true, provides: pages}}\nmodels: {small: {model: m, base_url: 'http://h/v1'}}\n"
+    policy = Policy.model_validate({"escalation": {"by": "model", "model": "smal"}})
+    with pytest.raises(SpecError) as caught:
+        graph(body, policy=policy)
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.file, problem.help) == ("E030", None, "did you mean 'small'?")
+    assert problem.message == "no model is called 'smal' (escalation.model)"
+    assert graph(body, policy=Policy.model_validate({"escalation": {"by": "model", "model": "small"}})).nodes
+
+
+def test_a_policy_that_a_spec_names_names_a_model_of_the_graph(tmp_path: Path, monkeypatch) -> None:
+    """So is a policy that the graph itself names and that stands in a file of its own."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("escalation: {by: model, model: small}\n", encoding="utf-8")
+    spec = GraphSpec.model_validate(
+        {
+            "version": 1,
+            "policy": "mine.yaml",
+            "tools": {"a": {"declared": True}},
+            "goals": [{"name": "g", "values": "a"}],
+        }
+    )
+    with pytest.raises(SpecError, match="policy: no model is called 'small'"):
+        resolve(spec)
+
+
+def test_values_that_a_model_may_supply() -> None:
+    """A file's own policy lists values of its graph; a policy from elsewhere may list those of others."""
+    body = "tools: {a: {declared: true, provides: pages, needs: [question]}}\n"
+    (problem,) = problems(f"{body}policy: {{escalation: {{supply: [question, pagse]}}}}\n")
+    assert (problem.code, problem.line, problem.help) == ("E030", 5, "did you mean 'pages'?")
+    assert problem.message == "nothing needs or provides 'pagse'"
+    assert graph(body, policy=Policy.model_validate({"escalation": {"supply": ["pagse"]}})).nodes

@@ -11,10 +11,25 @@ from typing import Any, get_args
 import pytest
 import structlog
 
-from orchestrator.events import AttemptEnded, Decision, Record
+from orchestrator.events import Answered, AttemptEnded, Decision, ModelAnswered, Record, RunResumed
 from orchestrator.telemetry import logs
 from orchestrator.telemetry.logs import LogSink, configure_logging
-from tests.recorded_runs import RECORDED, RUN, Recording, demoted, failed, rerouted, timeout
+from tests.recorded_runs import (
+    RECORDED,
+    RUN,
+    SEGMENTED,
+    Recording,
+    demoted,
+    failed,
+    modelled,
+    refused,
+    rerouted,
+    ruled,
+    timeout,
+)
+
+TOLD = (Answered, ModelAnswered, RunResumed)
+"""The facts that have a line beside failed attempts."""
 
 
 class Lines:
@@ -117,20 +132,58 @@ def test_only_a_failed_run_is_an_error() -> None:
 
 
 def test_every_decision_has_a_line() -> None:
-    """No kind of decision is left out, and no fact but a failed attempt is logged."""
+    """No kind of decision is left out; of the facts, failed attempts and answers are logged, and a run that goes on."""
     dispatch = logs._line.dispatch
     assert [kind.__name__ for kind in get_args(Decision) if dispatch(kind) is dispatch(object)] == []
-    for record in RECORDED:
+    for record in (*RECORDED, *SEGMENTED):
         records = record()
         expected = [
             line
             for line in records
-            if not line.is_fact or (isinstance(line.event, AttemptEnded) and line.event.outcome == "failed")
+            if not line.is_fact
+            or isinstance(line.event, TOLD)
+            or (isinstance(line.event, AttemptEnded) and line.event.outcome == "failed")
         ]
         assert [fields["seq"] for _, _, fields in logged(records)] == [line.seq for line in expected]
 
 
-@pytest.mark.parametrize("record", RECORDED, ids=lambda record: record.__name__)
+def test_what_is_said_of_a_model() -> None:
+    """A model that is asked is a line with the options, and so is its answer; one that fails to is a warning."""
+    asked, answered, escalated = logged(modelled())[5:8]
+    assert asked[:2] == ("info", "model asked")
+    assert asked[2]["options"] == "retry:razorpay,stripe | demote:told | supply:refund | ask | give_up"
+    assert answered[:2] == ("info", "model answered")
+    assert {name: answered[2][name] for name in ("choice", "words", "calls", "usd", "tokens", "seconds")} == {
+        "choice": "demote:told",
+        "words": "the outage will last",
+        "calls": 1,
+        "usd": 0.0625,
+        "tokens": 700,
+        "seconds": 1.5,
+    }
+    assert (escalated[2]["by"], escalated[2]["words"]) == ("model", "the outage will last")
+    level, words, fields = logged(ruled())[6]
+    assert (level, words, fields["error"]) == ("warning", "no answer of the model", "timeout")
+    assert "choice" not in fields
+
+
+def test_what_is_said_of_people() -> None:
+    """A question says what would be done, with what and until when; an answer says who gave it."""
+    lines = logged(refused())
+    (question, *_) = [fields for _, words, fields in lines if words == "question asked"]
+    assert question["inputs"] == "order: order of crm"
+    assert question["options"] == "yes | no | edit"
+    assert question["until"] == 3600.0
+    (answer, _) = [fields for _, words, fields in lines if words == "question answered"]
+    assert {name: answer[name] for name in ("question", "answer", "by", "reason")} == {
+        "question": "approve:stripe",
+        "answer": "no",
+        "by": "Ann",
+        "reason": "not this one",
+    }
+
+
+@pytest.mark.parametrize("record", [*RECORDED, *SEGMENTED], ids=lambda record: record.__name__)
 def test_lines_are_flat_and_redacted(record: Callable[[], list[Record]]) -> None:
     """Fields are single texts and numbers, none is empty, and every text went through the redaction."""
     for _, _, fields in logged(record(), redact=lambda _: "■"):

@@ -5,27 +5,29 @@ from __future__ import annotations
 from orchestrator.telemetry import names
 
 SPANS = """
-    approve check escalate execute_tool gate guard invoke_agent invoke_workflow last_chance plan_route reroute
-    run_started settle undo verify
+    answered approve chat check decide escalate execute_tool gate guard invoke_agent invoke_workflow last_chance
+    plan_route reroute run_resumed run_started settle settled undo verify
 """
 ATTRIBUTES = """
     error.type
-    gen_ai.agent.name gen_ai.operation.name gen_ai.tool.name gen_ai.workflow.name
-    orchestrator.algorithm orchestrator.answers
+    gen_ai.agent.name gen_ai.operation.name gen_ai.provider.name gen_ai.request.model gen_ai.tool.name
+    gen_ai.workflow.name
+    orchestrator.algorithm orchestrator.answer orchestrator.answer.by orchestrator.answers
     orchestrator.attempt orchestrator.attempt.answer orchestrator.attempt.outcome orchestrator.attempt.part
-    orchestrator.attempt.settled orchestrator.attempt.transient
-    orchestrator.attempts orchestrator.blocked orchestrator.cause orchestrator.cost.usd
+    orchestrator.attempt.settled orchestrator.attempt.settled.by orchestrator.attempt.transient
+    orchestrator.attempts orchestrator.blocked orchestrator.cause orchestrator.choice orchestrator.cost.usd
     orchestrator.decision orchestrator.decision.by orchestrator.decision.id
-    orchestrator.demotions orchestrator.effect orchestrator.escalations
+    orchestrator.demotions orchestrator.driver orchestrator.effect orchestrator.escalations
     orchestrator.goal orchestrator.goal.after orchestrator.goal.reached orchestrator.goal.requested
-    orchestrator.idempotency_key orchestrator.inputs orchestrator.last_chances
-    orchestrator.node orchestrator.node.kind orchestrator.nodes orchestrator.ok orchestrator.outputs
+    orchestrator.idempotency_key orchestrator.inputs orchestrator.last_chances orchestrator.model_calls
+    orchestrator.node orchestrator.node.kind orchestrator.nodes orchestrator.ok orchestrator.options
+    orchestrator.outputs orchestrator.question orchestrator.question.seconds
     orchestrator.reason orchestrator.records.lost orchestrator.reroutes orchestrator.retries orchestrator.retry.wait_ms
     orchestrator.route orchestrator.route.after orchestrator.route.before orchestrator.route.bound
     orchestrator.route.calls orchestrator.route.cost_usd orchestrator.route.latency_ms orchestrator.route.verdict
     orchestrator.route.weight orchestrator.route.weight.after orchestrator.route.weight.before
     orchestrator.run.id orchestrator.run.outcome
-    orchestrator.tokens orchestrator.trigger orchestrator.undone
+    orchestrator.tokens orchestrator.trigger orchestrator.undone orchestrator.value orchestrator.words
 """
 SPAN_EVENTS = """
     orchestrator.cancel_requested orchestrator.goal.demoted orchestrator.late_result orchestrator.node.excluded

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli.output import Exit, report_errors
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 __all__ = ("app",)
 
 COMMANDS = {
+    "init": "Write a working project: a graph, tools, tests.",
     "validate": "Check graph files and say what they mean.",
     "plan": "Show the cheapest route to a goal, and why; nothing is called.",
     "run": "Run a graph towards a goal.",
+    "runs": "List, show, follow, resume and replay recorded runs.",
+    "approve": "Answer what a waiting run asks.",
     "simulate": "Run a graph on a virtual clock, with fakes and faults.",
+    "play": "Break tools and watch the route change; nothing is called.",
     "graph": "Draw a graph as text, Mermaid, DOT or JSON.",
+    "doctor": "Check the installation, the environment and a graph file.",
+    "tools": "List ready-made tools, and copy them into a project.",
     "schema": "Print the JSON Schema of graph files, for editors.",
+    "completion": "Print the completion script for a shell.",
 }
 
 
@@ -52,9 +62,18 @@ class Commands(click.Group):
             ctx.fail(f"there is no command {args[0]!r}{hint}")
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the commands without importing them, and the options of the group."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; errors of ours become one clear message and an exit code."""
-        with report_errors():
+        """Run a command; every error becomes one clear message and an exit code."""
+        # Looked up before the command is known: its own reading of the arguments may be what fails.
+        json = not {"--json", "--events"}.isdisjoint(ctx.args)
+        with report_errors(json=json, verbose=ctx.params["verbose"]):
             return super().invoke(ctx)
 
 
@@ -66,5 +85,6 @@ Exit codes: {Exit.MET} the asked goal was met · {Exit.FAILED} no goal · {Exit.
 
 @click.group(cls=Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="orchestrator-runtime", prog_name="orchestrator")
-def app() -> None:
+@click.option("-v", "--verbose", is_flag=True, help="Print the traceback of an unexpected error.")
+def app(verbose: bool) -> None:
     """Routes tools and agents over a graph by cost, and goes round whatever fails."""

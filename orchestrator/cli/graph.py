@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.options import file_argument, goal_option, load, policy_option
+from orchestrator.cli.options import down_option, file_argument, goal_option, load, policy_option
 from orchestrator.cli.output import print_json
 
 __all__ = ("command",)
@@ -19,7 +19,7 @@ FORMATS = ("text", "mermaid", "dot", "json")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--route", is_flag=True, help="Mark the cheapest route.")
-@click.option("--down", metavar="NODE", multiple=True, help="Mark this node as down; may be repeated.")
+@down_option
 @goal_option
 @policy_option
 def command(

@@ -13,11 +13,14 @@ import click
 from orchestrator.errors import InputError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from orchestrator.faults import FaultPlan
     from orchestrator.graph import Graph
     from orchestrator.runtime import Orchestrator
 
 __all__ = (
+    "down_option",
     "faults_option",
     "file_argument",
     "given_inputs",
@@ -33,11 +36,38 @@ __all__ = (
 F = TypeVar("F", bound=Callable[..., Any])
 
 file_argument = click.argument("file", type=click.Path(path_type=Path))
-goal_option = click.option("--goal", metavar="NAME", help="The goal to ask for; default: the best one.")
-down_option = click.option("--down", metavar="NODE", multiple=True, help="Do without this node; may be repeated.")
+
+
+def _offer(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Return what the shell asks for completions; it is imported only then."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from orchestrator.cli import completing
+
+        offer: Callable[..., list[CompletionItem]] = getattr(completing, kind)
+        return offer(ctx, param, incomplete)
+
+    return complete
+
+
+goal_option = click.option(
+    "--goal", metavar="NAME", help="The goal to ask for; default: the best one.", shell_complete=_offer("goals")
+)
+down_option = click.option(
+    "--down",
+    metavar="NODE",
+    multiple=True,
+    help="Do without this node; may be repeated.",
+    shell_complete=_offer("nodes"),
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 seed_option = click.option("--seed", type=int, metavar="N", help="Decides what is left to chance.")
-policy_option = click.option("--policy", metavar="P", help="A policy's name or file, instead of the graph's own.")
+policy_option = click.option(
+    "--policy",
+    metavar="P",
+    help="A policy's name or file, instead of the graph's own.",
+    shell_complete=_offer("policies"),
+)
 faults_option = click.option(
     "--faults", type=click.Path(path_type=Path), metavar="FILE", help="Faults to inject, as YAML."
 )
@@ -58,11 +88,13 @@ def input_options(command: F) -> F:
     return one(many(down_option(command)))
 
 
-def load(file: Path, policy: str | None, *, imports: bool, tracer: Any = None) -> Orchestrator:
+def load(
+    file: Path, policy: str | None, *, imports: bool, tracer: Any = None, store: str | Path | None = None
+) -> Orchestrator:
     """Load a graph file under a policy."""
     from orchestrator.runtime import Orchestrator
 
-    return Orchestrator.from_yaml(file, policy=policy, imports=imports, tracer=tracer)
+    return Orchestrator.from_yaml(file, policy=policy, imports=imports, tracer=tracer, store=store)
 
 
 def load_faults(path: Path | None, graph: Graph, *, real: bool) -> FaultPlan | None:

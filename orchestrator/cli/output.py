@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,12 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.errors import InputError, OrchestratorError, SpecError
+from orchestrator.errors import InputError, OrchestratorError, RunNotFoundError, SpecError, StoreError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
-__all__ = ("Exit", "as_json", "console", "exit_code", "json_line", "print_json", "report_errors", "value_text")
+__all__ = (
+    "Exit",
+    "as_json",
+    "console",
+    "exit_code",
+    "json_line",
+    "print_json",
+    "print_table",
+    "report_errors",
+    "value_text",
+)
 
 
 class Exit(IntEnum):
@@ -78,39 +90,73 @@ def console() -> Console:
     from rich.console import Console
 
     # Off a terminal nobody sees a width: lines are cut by whoever reads them.
-    return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 200)
+    return Console(stderr=True, highlight=False, emoji=False, width=None if sys.stderr.isatty() else 200)
 
 
-def wants_json() -> bool:
-    """Whether the command at hand was asked for JSON."""
-    context = click.get_current_context(silent=True)
-    while context is not None:
-        if context.params.get("as_json") or context.params.get("events"):
-            return True
-        context = context.parent
-    return "--json" in sys.argv or "--events" in sys.argv
+def print_table(out: Console, table: Table) -> None:
+    """Print a table, without the blanks that fill its last column off a terminal."""
+    with out.capture() as captured:
+        out.print(table)
+    out.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 @contextmanager
-def report_errors() -> Iterator[None]:
-    """Turn errors of ours into one message and an exit code."""
+def report_errors(*, json: bool = False, verbose: bool = False) -> Iterator[None]:
+    """Turn every error into one message and an exit code.
+
+    Errors of ours say all that there is to say. Of any other one a report is saved.
+
+    Args:
+        json: Print the message as a document on stdout.
+        verbose: Print the report of an unexpected error instead of saving it.
+    """
     try:
         yield
-    except SpecError as error:
-        if wants_json():
-            print_json({"error": {"code": "spec", "problems": [problem.as_dict() for problem in error.problems]}})
+    except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        raise  # click's own way to end
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        raise SystemExit(Exit.INTERRUPTED) from None
+    except Exception as error:
+        message, found = _told(error, verbose)
+        if json:
+            print_json({"error": found})
         else:
-            click.echo(str(error), err=True)
-        raise SystemExit(Exit.USAGE) from None
-    except InputError as error:
-        _report("input", str(error))
-    except OrchestratorError as error:
-        _report(type(error).__name__, str(error))
+            click.echo(message, err=True)
+        raise SystemExit(Exit.FAILED if found["code"] == "store" else Exit.USAGE) from None
 
 
-def _report(code: str, message: str) -> None:
-    if wants_json():
-        print_json({"error": {"code": code, "message": message}})
+def _told(error: Exception, verbose: bool) -> tuple[str, dict[str, Any]]:
+    """Return what is said of an error: to a person, and as data."""
+    from orchestrator.cli.unexpected import expected
+
+    ours = expected(error)
+    if ours is None:
+        return _unexpected(error, verbose)
+    if isinstance(ours, SpecError):
+        return str(ours), {"code": "spec", "problems": [problem.as_dict() for problem in ours.problems]}
+    return f"error: {ours}", {"code": _code(ours), "message": str(ours)}
+
+
+def _code(error: OrchestratorError) -> str:
+    if isinstance(error, InputError):
+        return "input"
+    if isinstance(error, StoreError) and not isinstance(error, RunNotFoundError):
+        return "store"
+    return type(error).__name__
+
+
+def _unexpected(error: Exception, verbose: bool) -> tuple[str, dict[str, Any]]:
+    from orchestrator.cli.unexpected import DEBUG, report_text, save_report, wants_traceback
+
+    context = click.get_current_context(silent=True)
+    command = f"orchestrator {context.invoked_subcommand or ''}".strip() if context else "orchestrator"
+    text = report_text(error, command, os.environ)
+    message, path = f"unexpected {type(error).__name__}", None
+    if wants_traceback(verbose, os.environ):
+        click.echo(text, err=True)
+    elif (path := save_report(text)) is not None:
+        message += f"; the report is in {path}"
     else:
-        click.echo(f"error: {message}", err=True)
-    raise SystemExit(Exit.USAGE)
+        message += f"; -v or {DEBUG}=1 shows where"
+    return f"error: {message}", {"code": "unexpected", "message": message, "report": path}

@@ -19,7 +19,7 @@ from orchestrator.cli.output import Exit, print_json
 from orchestrator.planner import Explanation
 from orchestrator.units import MICRO
 
-__all__ = ("command",)
+__all__ = ("command", "explanation_text")
 
 
 @click.command("plan")
@@ -46,19 +46,20 @@ def command(
     if as_json:
         print_json(explanation.as_dict())
     else:
-        click.echo(_text(explanation, reasons))
+        click.echo(explanation_text(explanation, reasons))
     raise SystemExit(Exit.MET if explanation.route.feasible else Exit.FAILED)
 
 
-def _text(explanation: Explanation, reasons: bool) -> str:
+def explanation_text(explanation: Explanation, reasons: bool) -> str:
+    """Tell a route and why it is the one; with *reasons* every term of its weights, and the runner-up."""
     route = explanation.route
     if not route.feasible:
         lines = [f"goal {route.goal}: no route ({route.reason})"]
     else:
+        calls = "1 call" if route.calls == 1 else f"{route.calls} calls"
         proof = "" if route.exact else f", at least {route.bound / MICRO:g}"
         lines = [
-            f"goal {route.goal}: weight {route.weight / MICRO:g}{proof}, {route.calls} calls, "
-            f"${route.usd:g}, {route.seconds:g} s",
+            f"goal {route.goal}: weight {route.weight / MICRO:g}{proof}, {calls}, ${route.usd:g}, {route.seconds:g} s",
             f"  {' > '.join(route.nodes) or 'nothing to call'}",
         ]
         if route.verdict == "unproved":

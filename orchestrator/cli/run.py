@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli.driving import drive, narrator, print_result
 from orchestrator.cli.options import (
     faults_option,
     file_argument,
@@ -23,9 +24,8 @@ from orchestrator.cli.options import (
     policy_option,
     seed_option,
 )
-from orchestrator.cli.output import Exit, console, exit_code, json_line, print_json, value_text
-from orchestrator.cli.steps import line, step_table, summary
-from orchestrator.events import Record, record_to_dict
+from orchestrator.cli.output import exit_code
+from orchestrator.cli.store import store_option, store_url
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.result import RunResult
     from orchestrator.runtime import Orchestrator
 
-__all__ = ("command", "print_result")
+__all__ = ("command",)
 
 
 @click.command("run")
@@ -48,6 +48,8 @@ __all__ = ("command", "print_result")
 @click.option("--events", is_flag=True, help="Print every event as a line of JSON, as it happens.")
 @click.option("--log", is_flag=True, help="Write log lines on stderr: pretty on a terminal, JSON elsewhere.")
 @click.option("--otlp", metavar="URL", help="Send the trace to this collector; default: OTEL_EXPORTER_OTLP_ENDPOINT.")
+@store_option
+@click.option("--no-store", is_flag=True, help="Record nothing: the run is lost if this process ends before it.")
 @json_option
 def command(
     file: Path,
@@ -62,13 +64,15 @@ def command(
     events: bool,
     log: bool,
     otlp: str | None,
+    store: str | None,
+    no_store: bool,
     as_json: bool,
 ) -> None:
     """Run FILE towards a goal: the cheapest route, and round whatever fails."""
     import anyio
 
     with _tracer(otlp) as tracer:
-        orchestrator = load(file, policy, imports=True, tracer=tracer)
+        orchestrator = load(file, policy, imports=True, tracer=tracer, store=None if no_store else store_url(store))
         given = given_inputs(orchestrator.graph, inputs, inputs_file)
         orchestrator.check()
         plan = load_faults(faults, orchestrator.graph, real=True)
@@ -90,37 +94,9 @@ async def _run(
     events: bool,
     quiet: bool,
 ) -> RunResult:
-    import signal
-
-    import anyio
-
-    narration = None if quiet else console()
-
-    def narrate(record: Record) -> None:
-        if events:
-            json_line(orchestrator.redactor.redact(record_to_dict(record)))
-        elif narration is not None and narration.is_terminal:
-            text = line(record)
-            if text is not None:
-                narration.print(text, markup=False)
-
     async with orchestrator:
-        run = orchestrator.start(given, faults=plan, on_record=narrate, **options)
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-
-            async def stop_on_signal() -> None:
-                async for _ in signals:
-                    if run.cancelling:
-                        # Not `sys.exit`: that would wait for what is in flight after all.
-                        os._exit(Exit.INTERRUPTED)
-                    click.echo("stopping: effects in flight are finished first; once more to stop at once", err=True)
-                    run.cancel("interrupted")
-
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(stop_on_signal)
-                result = await run.run()
-                tasks.cancel_scope.cancel()
-    return result
+        narrate = narrator(orchestrator.redactor, events=events, quiet=quiet)
+        return await drive(orchestrator.start(given, faults=plan, on_record=narrate, **options))
 
 
 @contextmanager
@@ -153,19 +129,3 @@ def _log(orchestrator: Orchestrator) -> None:
 
     configure_logging(sys.stderr, json=not sys.stderr.isatty(), redact=orchestrator.redactor.redact)
     orchestrator.add_sink(LogSink(structlog.get_logger("orchestrator"), redact=orchestrator.redactor.redact))
-
-
-def print_result(result: RunResult, *, as_json: bool) -> None:
-    """Print a result: one JSON document, or values on stdout and the step table on stderr."""
-    if as_json:
-        print_json(result.as_dict())
-        return
-    out = console()
-    out.print(step_table(result))
-    out.print(summary(result), markup=False, style="bold")
-    for question in result.questions:
-        out.print(f"? {question.id}: {question.reason}", markup=False)
-    if result.trace_id:
-        out.print(f"run {result.run_id}  trace {result.trace_id}", markup=False)
-    if result.values:
-        click.echo(value_text(result.values))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
+from orchestrator.cli.driving import print_result
 from orchestrator.cli.options import (
     faults_option,
     file_argument,
@@ -22,11 +22,11 @@ from orchestrator.cli.options import (
     seed_option,
 )
 from orchestrator.cli.output import Exit, exit_code, json_line, print_json
-from orchestrator.cli.run import print_result
+from orchestrator.cli.progress import counted
 from orchestrator.events import record_to_dict
 from orchestrator.result import RunResult
 
-__all__ = ("command",)
+__all__ = ("Totals", "command")
 
 
 @click.command("simulate")
@@ -64,12 +64,17 @@ def command(
     first = seed if seed is not None else simulation.faults.seed or 0
     excluded = orchestrator.down(down)
     if runs is not None:
-        totals = Totals()
-        with click.progressbar(range(runs), label="simulating", file=sys.stderr) as numbers:
-            for number in numbers:
-                totals.add(simulation.run(goal=goal, inputs=given, down=excluded, seed=first + number))
-        print_json(totals.as_dict()) if as_json else click.echo(str(totals))
-        raise SystemExit(Exit.MET)
+        totals, exit = Totals(), Exit.MET
+        try:
+            with counted(runs, "simulating") as numbers:
+                for number in numbers:
+                    totals.add(simulation.run(goal=goal, inputs=given, down=excluded, seed=first + number))
+        except KeyboardInterrupt:
+            click.echo(f"interrupted after {totals.runs} of {runs} runs", err=True)
+            exit = Exit.INTERRUPTED
+        if totals.runs:
+            print_json(totals.as_dict()) if as_json else click.echo(str(totals))
+        raise SystemExit(exit)
     result = simulation.run(goal=goal, inputs=given, down=excluded, seed=first)
     if events:
         for record in result.records:
@@ -79,27 +84,64 @@ def command(
     raise SystemExit(exit_code(result.outcome, result.reason, allow_demoted=allow_demoted))
 
 
+class Figures(NamedTuple):
+    """What is counted of one run."""
+
+    outcome: str
+    goal: str | None
+    reroutes: int
+    escalations: int
+    seconds: float
+    usd: float
+
+
 class Totals:
     """The sums of many runs."""
 
     def __init__(self) -> None:
-        self.runs = 0
-        self.outcomes: Counter[str] = Counter()
-        self.goals: Counter[str] = Counter()
-        self.reroutes = self.escalations = 0
-        self.seconds: list[float] = []
-        self.usd: list[float] = []
+        # One entry per run, added whole: an interrupt never leaves a run half counted.
+        self._counted: list[Figures] = []
 
     def add(self, result: RunResult) -> None:
         """Count one run."""
-        self.runs += 1
-        self.outcomes[result.outcome] += 1
-        if result.goal is not None:
-            self.goals[result.goal] += 1
-        self.reroutes += result.reroutes
-        self.escalations += result.escalations
-        self.seconds.append(result.seconds)
-        self.usd.append(result.usd)
+        self._counted.append(
+            Figures(result.outcome, result.goal, result.reroutes, result.escalations, result.seconds, result.usd)
+        )
+
+    @property
+    def runs(self) -> int:
+        """How many runs were counted."""
+        return len(self._counted)
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """How many runs ended in which way."""
+        return Counter(run.outcome for run in self._counted)
+
+    @property
+    def goals(self) -> Counter[str]:
+        """How many runs reached which goal."""
+        return Counter(run.goal for run in self._counted if run.goal is not None)
+
+    @property
+    def reroutes(self) -> int:
+        """Reroutes of all runs."""
+        return sum(run.reroutes for run in self._counted)
+
+    @property
+    def escalations(self) -> int:
+        """Escalations of all runs."""
+        return sum(run.escalations for run in self._counted)
+
+    @property
+    def seconds(self) -> list[float]:
+        """The time that each run took."""
+        return [run.seconds for run in self._counted]
+
+    @property
+    def usd(self) -> list[float]:
+        """What each run cost, in US dollars."""
+        return [run.usd for run in self._counted]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the sums as JSON-ready data; times in seconds and money in dollars, per run."""

@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.events import (
+    Answered,
     AttemptEnded,
     CallEnded,
     Escalated,
     LastChance,
+    ModelAnswered,
+    ModelAsked,
+    QuestionAsked,
     Record,
     Rerouted,
     Retried,
     RoutePlanned,
     RunEnded,
+    RunResumed,
     RunStarted,
     Settled,
     Warned,
@@ -62,9 +67,27 @@ def _call_ended(event: CallEnded, at: float) -> Told | None:
 
 
 def _escalated(event: Escalated, at: float) -> Told:
-    if event.decision == "demote":
-        return Told("demoted", f"{event.goal} -> {event.goal_after} ({event.reason})")
-    return Told("escalated", f"{event.decision.replace('_', ' ')} ({event.reason})", "red")
+    why = f"({event.reason})" if event.by == "policy" else f"({event.reason}, decided by a {event.by})"
+    match event.decision:
+        case "demote":
+            return Told("demoted", f"{event.goal} -> {event.goal_after} {why}")
+        case "retry":
+            return Told("escalated", f"retry {', '.join(event.nodes)} {why}")
+        case "supply":
+            return Told("escalated", f"supply {event.value} {why}")
+    return Told("escalated", f"{event.decision.replace('_', ' ')} {why}", "red")
+
+
+def _model_answered(event: ModelAnswered, at: float) -> Told:
+    words = f": {event.reason}" if event.reason else ""
+    if event.error is not None:
+        return Told("model", f"no answer ({event.error}){words}")
+    return Told("model", f"chose {event.choice} in {seconds_text(event.seconds)}{words}")
+
+
+def _answered(event: Answered, at: float) -> Told:
+    by, why = f" by {event.by}" if event.by else "", f": {event.reason}" if event.reason else ""
+    return Told("answered", f"{event.question} {event.answer}{by}{why}")
 
 
 _TOLD: dict[type, Callable[[Any, float], Told | None]] = {
@@ -74,6 +97,11 @@ _TOLD: dict[type, Callable[[Any, float], Told | None]] = {
     ),
     LastChance: lambda event, at: Told("last chance", ", ".join(event.nodes)),
     Escalated: _escalated,
+    ModelAsked: lambda event, at: Told("asked", f"model {event.model}: no route to {event.goal} ({event.reason})"),
+    ModelAnswered: _model_answered,
+    QuestionAsked: lambda event, at: Told("question", f"{event.question}: {event.reason}"),
+    Answered: _answered,
+    RunResumed: lambda event, at: Told("resumed", event.driver and f"by the driver {event.driver}"),
     Settled: lambda event, at: Told("settled", f"{event.node} was {'done' if event.done else 'not done'}"),
     CallEnded: _call_ended,
     RunEnded: lambda event, at: Told("stopped", event.reason, "red"),
@@ -145,6 +173,7 @@ def summary(result: RunResult) -> str:
             (result.retries, "retry", "retries"),
             (result.reroutes, "reroute", "reroutes"),
             (result.escalations, "escalation", "escalations"),
+            (result.model_calls, "model call", "model calls"),
             (len(result.undone), "undo", "undos"),
         )
         if count

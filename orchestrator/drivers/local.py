@@ -1,9 +1,8 @@
 """The local driver: a run inside one process, on the event loop of its caller.
 
-Every call of a node is a task of its own, and the driver never waits for it longer than it must. A call that is over
-its time is answered as a timeout at once; reads are then cancelled, anything else is left to finish, and what it
-still brings is a late result. A tool that ignores cancellation can therefore delay nothing. That is why calls are
-plain asyncio tasks and not children of a task group, which would have to wait for them at its end.
+Facts are fed to the run machine one after the other; what it answers is recorded, then told, then carried out. With a
+journal, nothing is carried out before its reason is durable, so that after a crash another process can go on from the
+record: at most the calls in flight are in doubt.
 
 Cancelling the caller cancels the run: reads are cancelled, effects in flight are waited for, finished effects are
 undone, and then the cancellation goes on its way. A second cancellation does not wait.
@@ -13,61 +12,64 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import anyio
 
-from orchestrator.drivers.values import Values, reference
-from orchestrator.errors import NotApplicable
+from orchestrator.drivers.answers import Ask, to_fact
+from orchestrator.drivers.calls import Calls, Later, Timer
+from orchestrator.drivers.consult import consult
+from orchestrator.drivers.journal import Journal
+from orchestrator.drivers.values import Values
+from orchestrator.errors import StoreError
 from orchestrator.events import (
+    Answered,
     AttemptEnded,
-    CallEnded,
     CancelRequested,
     Fact,
     Failure,
-    LateResult,
     Record,
+    RunResumed,
     RunStarted,
-    Value,
     Woken,
 )
-from orchestrator.nodes.binding import Bindings, CallContext, Reply
-from orchestrator.nodes.classify import classify
+from orchestrator.nodes.binding import Bindings
 from orchestrator.result import RunResult, fold
-from orchestrator.run import Call, Cancel, Command, Run, Start, WakeAt
+from orchestrator.run import AskModel, Call, Cancel, Command, Run, Start, WakeAt
+
+if TYPE_CHECKING:
+    from orchestrator.escalation import DecisionModel
 
 __all__ = ("LocalRun",)
 
-LARGE = 1 << 20
-"""Values of more bytes or characters than this are hashed in a thread."""
-
-
-class Timer(Protocol):
-    """A timer that can be cancelled."""
-
-    def cancel(self) -> None:
-        """Do not fire."""
-
-
-Later = Callable[..., Timer]
-"""Given seconds, a function and its arguments: calls the function then."""
+REPEATABLE = ("read", "idempotent")
+"""Attempts in flight at a crash that are simply made again."""
 
 
 class LocalRun:
     """One run and everything that it has under way.
 
     Args:
-        machine: The run machine, not yet started.
+        machine: The run machine, not yet started, or as its record left it.
         first: Its first record.
-        values: The run inputs' values.
+        values: The run inputs' values, or all that are recorded.
         bindings: How nodes are called.
         clock: Returns seconds; only differences matter.
         publish: Takes every record as it happens; must neither block nor raise.
         redact: Removes secrets from the texts of errors.
         later: Calls a function with arguments after some seconds; default: the event loop's timer.
         trace_id: The run's trace.
+        journal: Makes every record durable before anything follows from it; None: nothing is recorded.
+        model: Decides where the machine asks it; None: the policy does.
+        ask: Called with the open questions when people are needed; None: the run ends waiting.
+        log: The records of a run that is taken over.
+        at: The time on the run's clock at which it is taken over.
+        answers: Answers to its open questions.
     """
+
+    checkpoint: Callable[[str], None] = staticmethod(lambda point: None)
+    """Told of every point at which a crash would matter: decided, recorded, calling, called. For crash tests."""
 
     def __init__(
         self,
@@ -81,6 +83,12 @@ class LocalRun:
         redact: Callable[[str], str],
         later: Later | None = None,
         trace_id: str = "",
+        journal: Journal | None = None,
+        model: DecisionModel | None = None,
+        ask: Ask | None = None,
+        log: Iterable[Record] = (),
+        at: float = 0.0,
+        answers: Iterable[Answered] = (),
     ) -> None:
         self.machine = machine
         self.first = first
@@ -91,31 +99,63 @@ class LocalRun:
         self.redact = redact
         self.later = later or asyncio.get_running_loop().call_later
         self.trace_id = trace_id
-        self.log: list[Record] = []
+        self.journal = journal
+        self.model = model
+        self.ask = ask
+        self.log: list[Record] = list(log)
         self.cancelling = False
+        self._at = at
+        self._answers = tuple(answers)
         self._began = 0.0
         self._facts: deque[tuple[float, Fact]] = deque()
         self._waiter: asyncio.Future[None] | None = None
-        self._attempts: dict[tuple[str, int], asyncio.Task[None]] = {}
-        self._timers: dict[tuple[str, int], Timer] = {}
         self._wakes: list[Timer] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._asking: asyncio.Task[None] | None = None
+        self._unanswered = False
 
     async def run(self) -> RunResult:
-        """Run to the end and return the result."""
-        self._began = self.clock()
+        """Run to the end, or until people are needed, and return the result.
+
+        Raises:
+            StoreError: A record could not be made durable. Nothing was called that would have needed it; `resume` goes
+                on from what is recorded.
+        """
+        self._began = self.clock() - self._at
+        self._calls = Calls(
+            self.first.run_id,
+            self.machine.graph,
+            self.values,
+            self.bindings,
+            clock=self.clock,
+            later=self.later,
+            redact=self.redact,
+            post=self._post,
+            reached=self.checkpoint,
+        )
         try:
-            self._feed(self.first, 0.0)
             try:
+                if self.log:
+                    await self._take_over()
+                else:
+                    self._facts.append((0.0, self.first))
                 await self._until_finished()
             except asyncio.CancelledError:
                 self.cancel()
                 with anyio.CancelScope(shield=True):
                     await self._until_finished()
                 raise
+        except StoreError:
+            self._calls.abandon()
+            raise
         finally:
-            for timer in [*self._timers.values(), *self._wakes]:
+            self._calls.close()
+            if self._asking is not None:
+                self._asking.cancel()
+            for timer in self._wakes:
                 timer.cancel()
+            if self.journal is not None:
+                with anyio.CancelScope(shield=True):
+                    await self.journal.release()
         return self.result()
 
     def result(self) -> RunResult:
@@ -127,195 +167,144 @@ class LocalRun:
         self.cancelling = True
         self._post(CancelRequested(reason))
 
+    # ------------------------------------------------------------------------------------------------------- the loop
+
     async def _until_finished(self) -> None:
-        while not self.machine.finished:
-            while self._facts and not self.machine.finished:
-                at, fact = self._facts.popleft()
-                self._feed(fact, at)
-            if self.machine.finished:
+        while True:
+            while self._facts and self.machine.state.phase != "finished":
+                await self._feed()
+            if self.machine.state.phase == "finished":
+                return
+            if self.machine.state.phase == "waiting" and not self._people_asked():
                 return
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
 
-    def _post(self, fact: Fact) -> None:
-        self._facts.append((self.clock() - self._began, fact))
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    async def _feed(self) -> None:
+        """Feed what has come in; record, tell and carry out what follows from it."""
+        records: list[Record] = []
+        commands: list[Command] = []
+        while self._facts and self.machine.state.phase != "finished":
+            at, fact = self._facts.popleft()
+            step = self.machine.feed(fact, at)
+            records += step.records
+            commands += step.commands
+        self.checkpoint("decided")
+        interrupted = await self._record(records)
+        self.checkpoint("recorded")
+        for command in commands:
+            self._carry_out(command)
+        if interrupted:
+            raise asyncio.CancelledError
 
-    def _feed(self, fact: Fact, at: float) -> None:
-        step = self.machine.feed(fact, at)
-        for record in step.records:
+    async def _record(self, records: list[Record]) -> bool:
+        """Make records durable and tell of them; True where the caller was cancelled meanwhile."""
+        interrupted = False
+        if self.journal is not None:
+            writing = asyncio.ensure_future(self.journal.write(records, self.values.unrecorded()))
+            while not writing.done():
+                try:
+                    await asyncio.shield(writing)
+                except asyncio.CancelledError:
+                    # What was decided is recorded all the same: half a step is none that could be resumed.
+                    interrupted = True
+            writing.result()
+        for record in records:
             self.log.append(record)
             self.publish(self.first.run_id, record)
-        for command in step.commands:
-            self._carry_out(command)
+        return interrupted
+
+    def _post(self, fact: Fact, at: float = 0.0) -> None:
+        self._facts.append((max(self.clock() - self._began, at), fact))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _carry_out(self, command: Command) -> None:
         match command:
             case Start():
-                self._start(command)
+                self._calls.start(command)
             case Cancel():
-                key = (command.node, command.attempt)
-                task = self._attempts.pop(key, None)
-                if task is not None:
-                    self._timers.pop(key).cancel()
-                    task.cancel()
-                    self._post(AttemptEnded(command.node, command.part, command.attempt, "cancelled"))
+                self._calls.cancel(command)
             case Call():
-                self._spawn(self._call(command))
+                self._calls.call(command)
+            case AskModel():
+                self._calls.spawn(self._consult(command))
             case WakeAt():
                 delay = command.at - (self.clock() - self._began)
                 self._wakes.append(self.later(max(delay, 0.0), self._wake, command.at))
 
     def _wake(self, at: float) -> None:
         # A timer may fire a little early by this clock; the machine must not see the time before it is there.
-        self._facts.append((max(self.clock() - self._began, at), Woken()))
-        if self._waiter is not None and not self._waiter.done():
+        self._post(Woken(), at)
+
+    # ---------------------------------------------------------------------------------------------- models and people
+
+    async def _consult(self, command: AskModel) -> None:
+        self._post(await consult(self.model, command, self.values, left=self._usd_left(), clock=self.clock))
+
+    def _usd_left(self) -> float | None:
+        """Return what may still be spent on questions to the model."""
+        policy, state = self.machine.policy, self.machine.state
+        bounds = [
+            *([] if policy.escalation.usd is None else [policy.escalation.usd - state.model_usd]),
+            *([] if policy.limits.usd is None else [policy.limits.usd - state.usd]),
+        ]
+        return max(min(bounds), 0.0) if bounds else None
+
+    def _people_asked(self) -> bool:
+        """Whether somebody who may answer is being asked; asks them where nobody is yet."""
+        if self.ask is None or self._unanswered or self.cancelling:
+            return False
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask_people(self.ask))
+        return True
+
+    async def _ask_people(self, ask: Ask) -> None:
+        questions = self.result().questions
+        try:
+            answers = tuple(await ask(questions) or ())
+            facts = [to_fact(self.machine, answer, self.values) for answer in answers]
+        except Exception as error:
+            # An application that cannot ask leaves the run waiting; nothing is lost.
+            facts, reason = [], self.redact(f"{type(error).__name__}: {error}")
+            self._unanswered = True
+            self._report_unasked(reason)
+        self._asking = None
+        self._unanswered |= not facts
+        for fact in facts:
+            self._post(fact)
+        if not facts and self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _spawn(self, coroutine: Any) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+    def _report_unasked(self, reason: str) -> None:
+        import warnings
 
-    # ------------------------------------------------------------------------------------------------------- attempts
+        warnings.warn(f"nobody could be asked, so the run is left waiting: {reason}", RuntimeWarning, stacklevel=2)
 
-    def _start(self, command: Start) -> None:
-        key = (command.node, command.attempt)
-        started = self.clock()
-        self._attempts[key] = self._spawn(self._attempt(command, started))
-        self._timers[key] = self.later(command.timeout, self._timed_out, command, started)
+    # ------------------------------------------------------------------------------------------------------ taking over
 
-    async def _attempt(self, command: Start, started: float) -> None:
-        context = CallContext(self.first.run_id, command.node, command.attempt, command.key)
-        try:
-            reply = await self.bindings.nodes[command.node].call(self.values.inputs(command.inputs), context)
-            references = await _references(reply)
-        except NotApplicable:
-            self._ended(command, started, "inapplicable")
-        except Exception as error:
-            self._ended(command, started, "failed", failure=classify(error, redact=self.redact))
-        except asyncio.CancelledError:
-            # Not by this run, which forgets an attempt before it cancels it.
-            failure = Failure("cancelled", "cancelled from outside", transient=True, happened="unknown")
-            self._ended(command, started, "failed", failure=failure)
-            raise
-        else:
-            self._ended(command, started, "succeeded", references, reply)
+    async def _take_over(self) -> None:
+        """Go on with a recorded run: settle what was in flight by its effect, and carry out the rest again."""
+        lost = {(name, flight.attempt) for name, flight in self.machine.state.flights.items()}
+        records: list[Record] = []
+        for fact in self._answers or (RunResumed(),):
+            records += self.machine.feed(fact, self._at).records
+        if await self._record(records):
+            raise asyncio.CancelledError
+        for command in self.machine.outstanding():
+            match command:
+                case Start() if (command.node, command.attempt) in lost and not self._repeatable(command):
+                    self._post(_interrupted(command))
+                case Cancel():
+                    self._post(AttemptEnded(command.node, command.part, command.attempt, "cancelled"))
+                case _:
+                    self._carry_out(command)
 
-    def _ended(
-        self,
-        command: Start,
-        started: float,
-        outcome: Any,
-        values: tuple[Value, ...] = (),
-        reply: Reply | None = None,
-        *,
-        failure: Failure | None = None,
-    ) -> None:
-        key = (command.node, command.attempt)
-        node = self.machine.graph.by_name[command.node]
-        usd = (node.usd or 0.0) if reply is None or reply.usd is None else reply.usd
-        if outcome == "inapplicable" or (failure is not None and failure.happened == "no"):
-            usd = 0.0
-        live = self._attempts.pop(key, None) is not None
-        if reply is not None and (live or node.effect == "once"):
-            # A value is written once: only a late answer that settles an open effect may still bring one.
-            self.values.keep(command.node, reply.values)
-        if not live:
-            if outcome == "succeeded" or (failure is not None and failure.type != "cancelled"):
-                self._post(LateResult(command.node, command.part, command.attempt, outcome, values, failure))
-            return
-        self._timers.pop(key).cancel()
-        self._post(
-            AttemptEnded(
-                command.node,
-                command.part,
-                command.attempt,
-                outcome,
-                values,
-                failure,
-                self.clock() - started,
-                usd,
-                0 if reply is None else reply.tokens,
-            )
-        )
-
-    def _timed_out(self, command: Start, started: float) -> None:
-        key = (command.node, command.attempt)
-        task = self._attempts.pop(key)
-        del self._timers[key]
-        node = self.machine.graph.by_name[command.node]
-        message = f"no answer within {command.timeout:g} s"
-        failure = Failure("timeout", message, transient=True, happened="unknown")
-        ended = AttemptEnded(
-            command.node,
-            command.part,
-            command.attempt,
-            "failed",
-            (),
-            failure,
-            self.clock() - started,
-            node.usd or 0.0,
-        )
-        self._post(ended)
-        if node.effect == "read":
-            task.cancel()
-
-    # ---------------------------------------------------------------------------------------------------- other calls
-
-    async def _call(self, command: Call) -> None:
-        ok: bool | None = None
-        reason: str | None = None
-        values: tuple[Value, ...] = ()
-        try:
-            with anyio.fail_after(command.timeout):
-                ok, reason, values = await self._answer(command)
-        except TimeoutError:
-            reason = f"no answer within {command.timeout:g} s"
-        except NotApplicable:
-            ok = False
-        except Exception as error:
-            reason = self.redact(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
-        if ok is None and command.kind in ("check", "undo", "guard"):
-            ok = False
-        self._post(CallEnded(command.kind, command.n, command.subject, ok, reason, values))
-
-    async def _answer(self, command: Call) -> tuple[bool | None, str | None, tuple[Value, ...]]:
-        inputs = self.values.inputs(command.inputs)
-        if command.kind == "check":
-            reason = await self.bindings.checks[command.subject](inputs)
-            return reason is None, None if reason is None else self.redact(reason), ()
-        binding = self.bindings.nodes[command.subject]
-        match command.kind:
-            case "guard":
-                assert binding.guard is not None
-                return await binding.guard(inputs), None, ()
-            case "gate":
-                assert binding.gate is not None
-                reason = await binding.gate(inputs)
-                return reason is None, None if reason is None else self.redact(reason), ()
-            case "undo":
-                assert binding.undo is not None
-                provides = self.machine.graph.by_name[command.subject].provides
-                await binding.undo(inputs, self.values.result(command.subject, provides), command.key)
-                return True, None, ()
-            case "verify":
-                assert binding.verify is not None
-                reply = await binding.verify(inputs, command.key)
-                if reply is None:
-                    return False, None, ()
-                self.values.keep(command.subject, reply.values)
-                return True, None, await _references(reply)
+    def _repeatable(self, command: Start) -> bool:
+        return self.machine.graph.by_name[command.node].effect in REPEATABLE
 
 
-async def _references(reply: Reply) -> tuple[Value, ...]:
-    """Return the references of a reply's values; large texts are hashed in a thread."""
-    found = []
-    for name, value in reply.values.items():
-        if isinstance(value, str | bytes) and len(value) > LARGE:
-            found.append(await anyio.to_thread.run_sync(reference, name, value))
-        else:
-            found.append(reference(name, value))
-    return tuple(found)
+def _interrupted(command: Start) -> AttemptEnded:
+    """Return the end of an attempt whose process ended before it: nobody knows whether it happened."""
+    failure = Failure("interrupted", "the process ended during the call", transient=True, happened="unknown")
+    return AttemptEnded(command.node, command.part, command.attempt, "failed", (), failure)

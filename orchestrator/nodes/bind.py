@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from orchestrator.errors import NotAvailableError, Problem, SpecError
@@ -38,6 +39,7 @@ def bind(
     environ: Mapping[str, str] | None = None,
     redact: Callable[[str], str] = str,
     places: Places | None = None,
+    instead: Mapping[str, RawCall] = MappingProxyType({}),
 ) -> Bindings:
     """Return how every node of *graph* is called, and the goals' checks.
 
@@ -49,12 +51,13 @@ def bind(
         environ: The environment of commands; default: the one of this program.
         redact: Hides secrets in what a program or a server says about its failure, before that is cut.
         places: Knows where the parts of the file stand, for the problems.
+        instead: Calls, by node, that stand in for the declared ones; output contracts hold for them too.
 
     Raises:
         SpecError: A reference does not fit its node, or an output contract is none; holds every such problem.
     """
     environ = os.environ if environ is None else environ
-    binder = _Binder(spec, resolve_reference, functions or {}, environ, redact, places)
+    binder = _Binder(spec, resolve_reference, functions or {}, environ, redact, places, instead)
     nodes = {node.name: binder.node(node) for node in graph.nodes}
     checks = {goal.name: binder.check(goal) for goal in graph.goals if goal.check}
     if binder.problems:
@@ -74,6 +77,7 @@ class _Binder:
         environ: Mapping[str, str],
         redact: Callable[[str], str],
         places: Places | None,
+        instead: Mapping[str, RawCall],
     ) -> None:
         self.spec = spec
         self.resolve_reference = resolve_reference
@@ -81,6 +85,7 @@ class _Binder:
         self.environ = environ
         self.redact = redact
         self.places = places
+        self.instead = instead
         self.threads = Threads()
         self.clients: HttpClients | None = None
         self.problems: list[Problem] = []
@@ -113,6 +118,8 @@ class _Binder:
         return _check(goal.name, self._function(self.spec.goals[index].check, goal.values, path))
 
     def _raw_call(self, node: Node, declared: ToolSpec | AgentSpec, inputs: Collection[str], path: Path) -> RawCall:
+        if node.name in self.instead:
+            return self.instead[node.name]
         if isinstance(declared, ToolSpec):
             if declared.python is not None:
                 own = self.functions.get(node.name)

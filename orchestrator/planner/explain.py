@@ -223,6 +223,10 @@ def _reason(
         return f"unmet: {', '.join(missing)}"
     if route.reason is not None and route.reason.startswith("limit:"):
         return f"limit: {route.reason.removeprefix('limit:')}"
+    if not route.feasible:
+        # It could run, and yet leads nowhere: the goal lacks something else.
+        lacking = [index.value[m] for m in index.needs[index.goal_number[route.goal]] if not _had(index, sharing, m)]
+        return f"unmet: {', '.join(lacking) or route.goal}"
     for consumer, sources in [*route.sources.items(), (route.goal, route.goal_sources)]:
         needs = graph.goal_by_name[consumer].needs if consumer == route.goal else graph.by_name[consumer].needs
         for need, source in zip(needs, sources, strict=True):

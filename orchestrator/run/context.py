@@ -178,11 +178,13 @@ class Context:
         return self.provider_inputs(name) if name in route.nodes else None
 
     def edited(self, name: str, inputs: Inputs) -> Inputs:
-        """Return a node's inputs with what a person has changed."""
+        """Return a node's inputs with what a person has changed, which still is made from what its provider gave."""
         edits = self.state.edits.get(name, {})
         return tuple(
-            (given[0], edits[given[0]].name, INPUT) if need.passed and given[0] in edits else given
-            for need, given in zip(self.node(name).needs, inputs, strict=True)
+            (parameter, edits[parameter][0], provider or INPUT)
+            if need.passed and parameter in edits and edits[parameter][1] == provider
+            else (parameter, value, provider)
+            for need, (parameter, value, provider) in zip(self.node(name).needs, inputs, strict=True)
         )
 
     def passed(self, name: str, inputs: Inputs) -> Inputs:

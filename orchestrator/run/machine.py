@@ -15,7 +15,6 @@ from pydantic import TypeAdapter
 
 from orchestrator.errors import RecordError
 from orchestrator.events import (
-    CALL_KINDS,
     FACTS,
     Answered,
     AttemptEnded,
@@ -25,6 +24,7 @@ from orchestrator.events import (
     Failure,
     LateResult,
     ModelAnswered,
+    QuestionAsked,
     Record,
     RunResumed,
     RunStarted,
@@ -35,11 +35,11 @@ from orchestrator.graph import INPUT, Graph
 from orchestrator.planner import Planner, Route
 from orchestrator.policy import Policy
 from orchestrator.run.closing import close
-from orchestrator.run.commands import AskModel, Call, Cancel, Command, Start, WakeAt
+from orchestrator.run.commands import Command
 from orchestrator.run.context import CHECKS, Context
 from orchestrator.run.escalation import end, escalate
+from orchestrator.run.outstanding import outstanding
 from orchestrator.run.people import (
-    deadlines,
     go_on_meanwhile,
     model_answered,
     overdue,
@@ -48,7 +48,7 @@ from orchestrator.run.people import (
     wait_for_people,
 )
 from orchestrator.run.recovery import absorb, begin, exclude, fail, replan
-from orchestrator.run.routing import after, go_on, watch_time
+from orchestrator.run.routing import go_on, watch_time
 from orchestrator.run.settling import late_result, unknown, verified, verify_due
 from orchestrator.run.starting import call, start_ready, stops, undo
 from orchestrator.run.state import Approvable, Exclusion, RunState
@@ -108,11 +108,11 @@ class Run:
         """The policy that this run obeys."""
         return self._context.policy
 
-    def questions(self) -> dict[str, tuple[str, ...]]:
-        """Return what people are asked now, by the id of the question, and what they may answer."""
+    def questions(self) -> dict[str, QuestionAsked]:
+        """Return what people are asked now, by the id of the question."""
         if self.state.phase != "waiting":
             return {}
-        return {asked.question: asked.options for asked in questions(self._context)}
+        return {asked.question: asked for asked in questions(self._context)}
 
     @property
     def finished(self) -> bool:
@@ -156,28 +156,7 @@ class Run:
 
         A `once` attempt among them must not be made again: its answer is a failure whose effect is unknown.
         """
-        run, state = self._context, self.state
-        starts: list[Command] = [
-            Cancel(n, 0, f.attempt)
-            if f.cancelling
-            else Start(n, 0, f.attempt, run.passed(n, state.inputs[n]), run.key(n), run.node(n).timeout)
-            for n, f in state.flights.items()
-        ]
-        calls: list[Command] = []
-        for key, subject in state.calls.items():
-            kind, _, n = key.partition(":")
-            inputs = run.goal_inputs() if kind == "check" else run.passed(subject, state.inputs[subject])
-            timeout = run.policy.timeout if kind == "check" else run.node(subject).timeout
-            calls.append(Call(CALL_KINDS[kind], int(n), subject, inputs or (), run.key(subject), timeout))
-        asked = state.pending.asked if state.pending is not None else None
-        if asked is not None:
-            calls.append(AskModel(asked.n, asked, run.policy.escalation.timeout))
-        times = [*state.backoff.values(), *(found.verify_at for found in state.unresolved.values())]
-        times += deadlines(run) if state.phase == "waiting" else ()
-        wakes = [WakeAt(at) for at in times if at is not None]
-        if run.deadline is not None and not self.finished:
-            wakes.append(WakeAt(after(run.deadline)))
-        return (*starts, *calls, *wakes)
+        return outstanding(self._context)
 
     # ---------------------------------------------------------------------------------------------------------- facts
 
@@ -220,9 +199,16 @@ class Run:
                 take_answer(run, fact)
             case ModelAnswered():
                 model_answered(run, fact)
-            case RunResumed() if state.phase == "running":
-                state.waited += passed
-                watch_time(run)
+            case RunResumed():
+                self._resumed(passed)
+
+    def _resumed(self, passed: float) -> None:
+        run, state = self._context, self.state
+        if state.phase == "running":
+            state.waited += passed
+            watch_time(run)
+        overdue(run)
+        go_on(run)  # what is still open is asked again
 
     def _started(self, fact: RunStarted) -> None:
         run, state = self._context, self.state

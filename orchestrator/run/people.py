@@ -144,11 +144,14 @@ def _approved(run: Context, name: str, fact: Answered) -> None:
 
 def _edited(run: Context, name: str, values: tuple[Value, ...]) -> bool:
     """Take over what a person changed in the inputs of a call; False where it is none of them."""
-    own = {f"{name}.{need.parameter}": need.parameter for need in run.node(name).needs if need.passed}
+    passed = run.passed(name, run.state.asked_for[name].inputs)
+    own = {f"{name}.{parameter}": (parameter, provider) for parameter, _, provider in passed}
     if not values or any(value.name not in own for value in values):
         return False
     edits = run.state.edits.setdefault(name, {})
-    edits.update((own[value.name], value) for value in values)
+    for value in values:
+        parameter, provider = own[value.name]
+        edits[parameter] = (value.name, provider)
     run.state.count(f"edit:{name}")
     run.state.cleared.pop(f"guard:{name}", None)  # it has seen another value of this name
     return True

@@ -125,8 +125,8 @@ class RunState:
     cleared: dict[str, str] = field(default_factory=dict)
     """What a guard, a gate or a person (``yes:node``) has passed, with the inputs that they saw."""
     asked_for: dict[str, Approvable] = field(default_factory=dict)
-    edits: dict[str, dict[str, Value]] = field(default_factory=dict)
-    """Per node, the parameters that a person gave other values."""
+    edits: dict[str, dict[str, tuple[str, str | None]]] = field(default_factory=dict)
+    """Per node and parameter, the value that a person gave instead, and whose value it was made from."""
     pending: Pending | None = None
     left_open: dict[str, bool] = field(default_factory=dict)
     """Unknown outcomes that nobody settled in time; they are not asked about again."""

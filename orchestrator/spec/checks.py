@@ -9,19 +9,21 @@ from itertools import islice
 from typing import Any
 
 from orchestrator.graph import INPUT
+from orchestrator.policy import Escalation, Policy
 from orchestrator.spec.defaults import effect_of, repeatable
-from orchestrator.spec.models import KINDS, AgentSpec, Fragment, NodeSpec, ToolSpec
+from orchestrator.spec.models import KINDS, AgentSpec, Fragment, ModelSpec, NodeSpec, ToolSpec
 from orchestrator.spec.problems import Finding, Path, did_you_mean, listed, quoted
 from orchestrator.spec.references import named_references, refusal
 from orchestrator.spec.shape import MAX_FINDINGS
 
-__all__ = ("Unread", "check")
+__all__ = ("Unread", "check", "deciding_model")
 
 Unread = frozenset[tuple[str, str]]
 """Section and name of entries that were not well formed: they exist, and nothing more is known of them."""
 
 _COMPANIONS = {"operation": "openapi", "tool": "mcp", "stdin": "shell"}
 """Keys that say more about a kind, and the kind."""
+_NO_MODELS = "declare it under models:, as small: {model: NAME, base_url: URL}"
 _PLAIN_SCHEMA = frozenset({"type", "default", "title", "description"})
 
 
@@ -47,6 +49,35 @@ def _findings(spec: Fragment, unread: Unread, in_hand: Collection[str]) -> Itera
     yield from _edges(spec, unread)
     yield from _goals(spec, unread)
     yield from _domains(spec, unread)
+    if isinstance(spec.policy, Policy):
+        yield from deciding_model(spec.policy.escalation, spec.models, ("policy", "escalation"), unread)
+
+
+def deciding_model(
+    escalation: Escalation, models: Mapping[str, ModelSpec], path: Path, unread: Unread = frozenset()
+) -> Iterator[Finding]:
+    """Yield what is wrong with the model that a policy lets decide.
+
+    Args:
+        escalation: What the policy says.
+        models: What the graph declares.
+        path: Where the policy says so, or where it is named.
+        unread: Entries that were not well formed.
+    """
+    if escalation.by != "model":
+        return
+    known = _declared("models", models, unread)
+    if escalation.model is None:
+        help = f"name one with escalation.model: {listed(sorted(known), joint='or')}" if known else _NO_MODELS
+        yield Finding("E021", "the policy lets a model decide (escalation.by), and does not say which", path, help)
+    elif escalation.model not in known:
+        help = did_you_mean(escalation.model, known, kind="models") or _NO_MODELS
+        where = (*path, "model") if path[-1:] == ("escalation",) else path
+        yield Finding("E030", f"no model is called {quoted(escalation.model)} (escalation.model)", where, help)
+    elif (model := models.get(escalation.model)) is not None and model.base_url is None and model.api_key is None:
+        help = 'write base_url: of a server of your own, or api_key: "${OPENAI_API_KEY}"'
+        message = f"the model {quoted(escalation.model)} is to decide, and has neither base_url: nor api_key:"
+        yield Finding("E021", message, ("models", escalation.model), help, at_key=True)
 
 
 def _declared(section: str, names: Iterable[str], unread: Unread) -> frozenset[str]:

@@ -34,9 +34,6 @@ from orchestrator.spec.problems import Finding, Path, did_you_mean, nearest, quo
 
 __all__ = ("References", "UnusableReferenceError", "named_references", "refusal")
 
-OWN_TOOLS = "orchestrator.tools"
-"""The one part of this package that a graph may name: ready-made tools."""
-
 _PLAIN_TYPES = (
     str,
     int,
@@ -106,8 +103,9 @@ def refusal(reference: str, allow: Collection[str]) -> Finding | None:
     if top in sys.stdlib_module_names:
         help = f"{top} belongs to the standard library, which is never allowed; wrap it in a function of your own"
         return Finding("E034", message, help=help)
-    if top == "orchestrator" and not _lies_in(module, (OWN_TOOLS,)):
-        return Finding("E034", message, help=f"only {OWN_TOOLS} may be named; wrap it in a function of your own")
+    if top == "orchestrator":
+        help = "this package's own modules are never allowed; `orchestrator tools add` copies ready-made tools"
+        return Finding("E034", message, help=help)
     if attribute.startswith("_") or any(part.startswith("__") for part in module.split(".")):
         return Finding("E034", message, help="a reference names something public: no leading underscore")
     if not _lies_in(module, allow):

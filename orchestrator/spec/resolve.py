@@ -14,7 +14,7 @@ from typing import Any, Literal
 from orchestrator.errors import SpecError
 from orchestrator.graph import Edge, Goal, Graph, Node, RunInput
 from orchestrator.policy import Policy
-from orchestrator.spec.checks import check
+from orchestrator.spec.checks import check, deciding_model
 from orchestrator.spec.defaults import effect_of, repeatable, retry_of
 from orchestrator.spec.load import Loaded
 from orchestrator.spec.models import AgentSpec, Cost, GraphSpec, ToolSpec
@@ -65,11 +65,17 @@ def resolve(
     else:
         spec, root, places, secrets = source, None, None, frozenset()
         _raise(check(spec, in_hand=functions), None, secrets)
-    if policy is None:
-        policy = _policy(spec, root)
+    if policy is not None:
+        # It does not stand in the file: what is wrong with it has no place there.
+        _raise(deciding_model(policy.escalation, spec.models, ()), None, secrets)
+        named = False
+    else:
+        policy, named = _policy(spec, root), isinstance(spec.policy, str)
     references = References(spec.imports.allow, root)
     resolving = _Resolving(spec, functions, references, imports)
     graph = resolving.graph(policy)
+    if named:  # a map in the file was checked with the file
+        resolving.findings += deciding_model(policy.escalation, spec.models, ("policy",))
     _raise(resolving.findings, places, secrets)
     return Resolved(graph, policy, spec, references)
 
@@ -124,6 +130,7 @@ class _Resolving:
         if not self.findings:
             # Of a node that could not be read the needs are unknown, and every such check would be wrong.
             self.findings += [*self._fed_by_themselves(graph), *self._idle_edges(graph), *self._undeclared(graph)]
+            self.findings += self._unknown_supplies(graph)
         return graph
 
     # --------------------------------------------------------------------------------------------------------- nodes
@@ -237,6 +244,15 @@ class _Resolving:
             message = f"{quoted(consumer)} needs {quoted(value)}, which nothing provides and inputs: does not list"
             known = [*self.spec.inputs, *graph.providers]
             yield Finding("E030", message, path, did_you_mean(value, known, kind="values"))
+
+    def _unknown_supplies(self, graph: Graph) -> Iterator[Finding]:
+        if not isinstance(self.spec.policy, Policy):
+            return  # a ready-made policy may name values of many graphs
+        for index, value in enumerate(self.spec.policy.escalation.supply):
+            if value not in graph.values:
+                help = did_you_mean(value, graph.values, kind="values")
+                path: Path = ("policy", "escalation", "supply", index)
+                yield Finding("E030", f"nothing needs or provides {quoted(value)}", path, help)
 
     def _consumer_of(self, value: str, graph: Graph) -> tuple[Path, str]:
         """Return where a required value is asked for first, and by whom."""

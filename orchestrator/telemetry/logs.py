@@ -9,12 +9,15 @@ from typing import Any, Literal, Protocol, TextIO
 
 from orchestrator.events import (
     Absorbed,
+    Answered,
     AttemptEnded,
     AttemptStarted,
     CallStarted,
     Escalated,
     Event,
     LastChance,
+    ModelAnswered,
+    ModelAsked,
     NodeExcluded,
     QuestionAsked,
     Record,
@@ -23,10 +26,19 @@ from orchestrator.events import (
     RoutePlanned,
     RunEnded,
     RunFinished,
+    RunResumed,
     Settled,
     Warned,
 )
-from orchestrator.telemetry.texts import answers_text, blocked_text, route_text, undone_text
+from orchestrator.telemetry.texts import (
+    answers_text,
+    blocked_text,
+    inputs_text,
+    options_text,
+    outputs_text,
+    route_text,
+    undone_text,
+)
 from orchestrator.units import MICRO
 
 __all__ = ("LogSink", "Logger", "configure_logging")
@@ -77,7 +89,7 @@ class LogSink:
 
 @singledispatch
 def _line(event: Event) -> Line | None:
-    """Return how *event* is logged; None for a fact other than a failure."""
+    """Return how *event* is logged; None for a fact that says nothing new."""
     return None
 
 
@@ -175,8 +187,38 @@ def _escalated(event: Escalated) -> Line:
         "goal_after": event.goal_after,
         "reason": event.reason,
         "blocked": blocked_text(event.blocked),
+        "nodes": ", ".join(event.nodes) or None,
+        "value": event.value,
+        "words": event.words,
     }
     return "warning", "escalation", fields
+
+
+@_line.register
+def _model_asked(event: ModelAsked) -> Line:
+    fields = {
+        "model": event.model,
+        "goal": event.goal,
+        "reason": event.reason,
+        "options": options_text(event.options),
+        "blocked": blocked_text(event.blocked),
+    }
+    return "info", "model asked", fields
+
+
+@_line.register
+def _model_answered(event: ModelAnswered) -> Line:
+    fields = {
+        "choice": event.choice,
+        "error": event.error,
+        "words": event.reason or None,
+        "values": outputs_text(event.values),
+        "calls": event.calls,
+        "usd": event.usd,
+        "tokens": event.tokens,
+        "seconds": event.seconds,
+    }
+    return ("info", "model answered", fields) if event.error is None else ("warning", "no answer of the model", fields)
 
 
 @_line.register
@@ -192,8 +234,33 @@ def _settled(event: Settled) -> Line:
 
 @_line.register
 def _question_asked(event: QuestionAsked) -> Line:
-    fields = {"question": event.question, "about": event.kind, "node": event.node, "reason": event.reason}
+    fields = {
+        "question": event.question,
+        "about": event.kind,
+        "node": event.node,
+        "reason": event.reason,
+        "inputs": inputs_text(event.inputs),
+        "options": " | ".join(event.options) or None,
+        "until": event.until,
+    }
     return "warning", "question asked", fields
+
+
+@_line.register
+def _answered(event: Answered) -> Line:
+    fields = {
+        "question": event.question,
+        "answer": event.answer,
+        "by": event.by or None,
+        "reason": event.reason,
+        "values": outputs_text(event.values),
+    }
+    return "info", "question answered", fields
+
+
+@_line.register
+def _run_resumed(event: RunResumed) -> Line:
+    return "info", "run resumed", {"driver": event.driver or None}
 
 
 @_line.register

@@ -2,7 +2,8 @@
 
 ``gen_ai.*`` follows the OpenTelemetry semantic conventions for generative AI, spelt out here because the constants of
 the `opentelemetry-semantic-conventions` package are deprecated ahead of their replacement. Only spans that stand for a
-workflow, a tool or an agent carry ``gen_ai.operation.name``: a decision by algorithm never looks like one by a model.
+workflow, a tool, an agent or a question to a model carry ``gen_ai.operation.name``: a decision by algorithm never
+looks like one by a model.
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ from __future__ import annotations
 # Spans. All but the zero-length marks are followed by what they are about: `execute_tool stripe`.
 INVOKE_WORKFLOW = "invoke_workflow"
 RUN_STARTED = "run_started"
+RUN_RESUMED = "run_resumed"
 PLAN_ROUTE = "plan_route"
 EXECUTE_TOOL = "execute_tool"
 INVOKE_AGENT = "invoke_agent"
 REROUTE = "reroute"
 LAST_CHANCE = "last_chance"
 ESCALATE = "escalate"
+CHAT = "chat"
 APPROVE = "approve"
 SETTLE = "settle"
+DECIDE = "decide"
+ANSWERED = "answered"
+SETTLED = "settled"
 GUARD = "guard"
 GATE = "gate"
 CHECK = "check"
@@ -29,6 +35,8 @@ GEN_AI_OPERATION = "gen_ai.operation.name"
 GEN_AI_WORKFLOW = "gen_ai.workflow.name"
 GEN_AI_TOOL = "gen_ai.tool.name"
 GEN_AI_AGENT = "gen_ai.agent.name"
+GEN_AI_PROVIDER = "gen_ai.provider.name"
+GEN_AI_REQUEST_MODEL = "gen_ai.request.model"
 ERROR_TYPE = "error.type"
 
 # The run, on the root span.
@@ -42,10 +50,12 @@ REROUTES = "orchestrator.reroutes"
 ESCALATIONS = "orchestrator.escalations"
 DEMOTIONS = "orchestrator.demotions"
 LAST_CHANCES = "orchestrator.last_chances"
+MODEL_CALLS = "orchestrator.model_calls"
 UNDONE = "orchestrator.undone"
+DRIVER = "orchestrator.driver"
 RECORDS_LOST = "orchestrator.records.lost"
 
-# Money and tokens: of the run on the root, of one attempt on its span.
+# Money and tokens: of everything below it on a root, of one attempt or one question to a model on its span.
 COST_USD = "orchestrator.cost.usd"
 TOKENS = "orchestrator.tokens"
 
@@ -72,6 +82,7 @@ ATTEMPT_PART = "orchestrator.attempt.part"
 ATTEMPT_OUTCOME = "orchestrator.attempt.outcome"
 ATTEMPT_ANSWER = "orchestrator.attempt.answer"
 ATTEMPT_SETTLED = "orchestrator.attempt.settled"
+ATTEMPT_SETTLED_BY = "orchestrator.attempt.settled.by"
 ATTEMPT_TRANSIENT = "orchestrator.attempt.transient"
 EFFECT = "orchestrator.effect"
 IDEMPOTENCY_KEY = "orchestrator.idempotency_key"
@@ -91,6 +102,14 @@ DECISION_BY = "orchestrator.decision.by"
 GOAL_AFTER = "orchestrator.goal.after"
 BLOCKED = "orchestrator.blocked"
 OK = "orchestrator.ok"
+VALUE = "orchestrator.value"
+WORDS = "orchestrator.words"
+OPTIONS = "orchestrator.options"
+CHOICE = "orchestrator.choice"
+QUESTION = "orchestrator.question"
+QUESTION_SECONDS = "orchestrator.question.seconds"
+ANSWER = "orchestrator.answer"
+ANSWER_BY = "orchestrator.answer.by"
 
 # Span events on the root: detail, never the only carrier of a decision.
 EVENT_GOAL_DEMOTED = "orchestrator.goal.demoted"

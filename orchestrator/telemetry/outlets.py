@@ -13,12 +13,16 @@ from orchestrator.telemetry.outlet import Outlet, Sink
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
+    from orchestrator.events import RunStarted
     from orchestrator.telemetry.spans import SpanSink
 
 __all__ = ("Outlets",)
 
 CLOSE_SECONDS = 2.0
 """How long closing waits for each outlet to get rid of what it still has."""
+
+FLUSH_SECONDS = 0.1
+"""How long a run that goes on in this process waits for its earlier records: they take a fraction of a millisecond."""
 
 
 class Outlets:
@@ -44,9 +48,12 @@ class Outlets:
         if self._spans is not None:
             self._open.append(Outlet(sink))
 
-    def begin(self, run_id: str, graph_name: str) -> tuple[tuple[Outlet, ...], str]:
+    def begin(
+        self, run_id: str, graph_name: str, *, started: RunStarted | None = None
+    ) -> tuple[tuple[Outlet, ...], str]:
         """Begin a run's trace in the caller's context; return where its records go, and the trace's id.
 
+        For a run that goes on, after a wait or in another process, *started* is its first record.
         A run that nobody traces has an id derived from its own, and costs its records no way to a trace.
         """
         from orchestrator.telemetry.spans import SpanSink, trace_id_of
@@ -55,7 +62,10 @@ class Outlets:
             self._spans = SpanSink(self._tracer, redact=self._redact)
             self._tracing = Outlet(self._spans)
             self._open = [Outlet(sink) for sink in self._sinks]
-        trace_id = self._spans.begin(run_id, graph_name, time.time_ns())
+        if started is not None and self._spans.traces(run_id):
+            # It goes on in this process; the end of its trace may still be on its way to it.
+            self._tracing.flush(FLUSH_SECONDS)
+        trace_id = self._spans.begin(run_id, graph_name, time.time_ns(), started=started)
         traced = (self._tracing,) if self._spans.traces(run_id) else ()
         return (*traced, *self._open), trace_id or trace_id_of(run_id)
 

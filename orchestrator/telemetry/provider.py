@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-__all__ = ("close_provider", "exporting", "flush_provider", "otlp_provider")
+__all__ = ("close_provider", "exporting", "flush_provider", "otlp_provider", "traces_url")
 
 SCHEDULE_MS = 1_000
 """How long an ended span waits for others; also how much is missing after a process is killed."""
@@ -47,7 +47,7 @@ def otlp_provider(endpoint: str, *, service: str, timeout: float = 5.0) -> Trace
             "sending traces to a collector needs the extra `otel`: pip install 'orchestrator-runtime[otel]'"
         ) from error
 
-    target, collector = _target(endpoint)
+    target, collector = traces_url(endpoint)
     exporter = _Watched(
         OTLPSpanExporter(endpoint=target, timeout=timeout), SpanExportResult.FAILURE, collector=collector
     )
@@ -81,8 +81,12 @@ def close_provider(provider: TracerProvider, timeout: float) -> bool:
     return _bounded(provider.shutdown, timeout)
 
 
-def _target(endpoint: str) -> tuple[str, str]:
-    """Return the URL that spans are sent to, and the host alone: a URL may hold a password."""
+def traces_url(endpoint: str) -> tuple[str, str]:
+    """Return the URL that spans are sent to, and the host alone: a URL may hold a password.
+
+    Raises:
+        InputError: *endpoint* is no http or https URL.
+    """
     try:
         url = urlsplit(endpoint)
     except ValueError:

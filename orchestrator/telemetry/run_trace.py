@@ -7,16 +7,14 @@ decision's span links back. Spans hold names, digests and sizes, never a value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import singledispatchmethod
 
-from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, set_span_in_context
+from opentelemetry.trace import SpanKind
 
 from orchestrator.events import (
     Absorbed,
-    Answers,
+    Answered,
     AttemptEnded,
     AttemptStarted,
     CallEnded,
@@ -26,6 +24,8 @@ from orchestrator.events import (
     Event,
     LastChance,
     LateResult,
+    ModelAnswered,
+    ModelAsked,
     NodeExcluded,
     QuestionAsked,
     Record,
@@ -34,97 +34,51 @@ from orchestrator.events import (
     RoutePlanned,
     RunEnded,
     RunFinished,
+    RunResumed,
     RunStarted,
     Settled,
     Warned,
+    Woken,
 )
 from orchestrator.telemetry import names
-from orchestrator.telemetry.span_writer import Attributes, SpanWriter
-from orchestrator.telemetry.texts import answers_text, blocked_text, inputs_text, outputs_text, route_text, undone_text
+from orchestrator.telemetry.segment import GAP_NS, Segment
+from orchestrator.telemetry.span_writer import Attributes
+from orchestrator.telemetry.texts import (
+    answers_text,
+    blocked_text,
+    inputs_text,
+    options_text,
+    outputs_text,
+    route_text,
+    undone_text,
+)
 from orchestrator.units import MICRO
 
 __all__ = ("RunTrace",)
 
-GAP_NS = 1_000
-"""Least time between two records in a trace. A decision takes no time on the run's clock; viewers work in
-microseconds, sort rows by their start, and leave spans that touch out of the critical path."""
+PROVIDER = "openai"
+"""The dialect in which models are asked, whoever answers."""
 
-REMOTE_KINDS = frozenset({"http", "mcp", "openapi"})
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """An attempt's span. A failed one stays open until its answer and, if unknown, its settlement are known."""
-
-    span: Span
-    effect: str | None
-    end_ns: int | None = None
-    usd: float = 0.0
-    unanswered: bool = False
-    unsettled: bool = False
-
-    def end_if_complete(self) -> None:
-        if not (self.unanswered or self.unsettled):
-            self.span.end(end_time=self.end_ns)
+CONTINUING = (Answered, CancelRequested, RunResumed, Woken)
+"""What may be the first record of a process that goes on with a run; its time is the time at which it does."""
 
 
 @dataclass(slots=True)
-class RunTrace:
-    """The open spans of one run, and what its root will say at the end."""
+class RunTrace(Segment):
+    """The trace of one run, or of one stretch of it."""
 
-    writer: SpanWriter
-    run_id: str
-    root: Span
-    epoch_ns: int
-    now_ns: int
-    parent: Context
-    kinds: dict[str, str] = field(default_factory=dict)
-    running: dict[tuple[str, int, int], _Attempt] = field(default_factory=dict)
-    failed: dict[tuple[str, int], _Attempt] = field(default_factory=dict)
-    calls: dict[tuple[str, int], Span] = field(default_factory=dict)
-    attempts: int = 0
-    retries: int = 0
-    reroutes: int = 0
-    escalations: int = 0
-    demotions: int = 0
-    last_chances: int = 0
-    usd: float = 0.0
-    tokens: int = 0
-    seq: int | None = None
-    at: float = 0.0
-    lost: int = 0
-
-    @classmethod
-    def begin(cls, writer: SpanWriter, run_id: str, graph_name: str, epoch_ns: int) -> RunTrace:
-        """Start the root span in the current context, at second 0 of the run's clock."""
-        root = writer.start(
-            f"{names.INVOKE_WORKFLOW} {graph_name}",
-            epoch_ns,
-            {
-                names.GEN_AI_OPERATION: names.INVOKE_WORKFLOW,
-                names.GEN_AI_WORKFLOW: graph_name,
-                names.RUN_ID: run_id,
-            },
-        )
-        return cls(writer, run_id, root, epoch_ns, epoch_ns, set_span_in_context(root))
+    ended: set[tuple[str, int]] = field(default_factory=set)
 
     def write(self, record: Record) -> None:
         """Write what *record* says; the last record of a run ends its spans."""
         if self.seq is not None:
             self.lost += max(record.seq - self.seq - 1, 0)
+        elif isinstance(record.event, CONTINUING):
+            self.epoch_ns -= round(record.at * 1e9)
         self.seq = record.seq
         self.now_ns = max(self.epoch_ns + round(record.at * 1e9), self.now_ns + GAP_NS)
         self.at = record.at
         self._write(record.event)
-
-    def end(self) -> None:
-        """End whatever is open, children first."""
-        for attempt in [*self.running.values(), *self.failed.values()]:
-            if attempt.span.is_recording():
-                attempt.span.end(end_time=attempt.end_ns or self.now_ns)
-        for span in self.calls.values():
-            span.end(end_time=self.now_ns)
-        self.root.end(end_time=self.now_ns)
 
     @singledispatchmethod
     def _write(self, event: Event) -> None:
@@ -134,10 +88,15 @@ class RunTrace:
 
     @_write.register
     def _run_started(self, event: RunStarted) -> None:
-        self.kinds = {node["name"]: node["kind"] for node in event.graph["nodes"]}
-        self.writer.describe(self.root, {names.GOAL_REQUESTED: event.goal})
+        self.read_first(event)
         # Sent while the run is under way: if the process dies, the root never arrives, but this row is there.
-        self._mark(names.RUN_STARTED, {names.RUN_ID: self.run_id, names.GOAL_REQUESTED: event.goal})
+        self.mark(names.RUN_STARTED, {names.RUN_ID: self.run_id, names.GOAL_REQUESTED: event.goal})
+
+    @_write.register
+    def _run_resumed(self, event: RunResumed) -> None:
+        self.resumed = True
+        about = {names.RUN_ID: self.run_id, names.GOAL_REQUESTED: self.goal, names.DRIVER: event.driver or None}
+        self.mark(names.RUN_RESUMED, about)
 
     @_write.register
     def _run_finished(self, event: RunFinished) -> None:
@@ -149,16 +108,8 @@ class RunTrace:
                     names.GOAL_REACHED: event.goal if event.outcome in ("met", "demoted") else None,
                     names.ROUTE: route_text(event.route),
                     names.REASON: event.reason,
-                    names.ATTEMPTS: self.attempts,
-                    names.RETRIES: self.retries,
-                    names.REROUTES: self.reroutes,
-                    names.ESCALATIONS: self.escalations,
-                    names.DEMOTIONS: self.demotions,
-                    names.LAST_CHANCES: self.last_chances,
-                    names.COST_USD: self.usd,
-                    names.TOKENS: self.tokens,
                     names.UNDONE: undone_text(event.undone),
-                    names.RECORDS_LOST: self.lost or None,
+                    **self.totals(),
                 },
             )
             if event.outcome == "failed":
@@ -168,7 +119,7 @@ class RunTrace:
 
     @_write.register
     def _route_planned(self, event: RoutePlanned) -> None:
-        self._mark(
+        self.mark(
             f"{names.PLAN_ROUTE} {event.goal}",
             {
                 names.ALGORITHM: "dijkstra",
@@ -189,33 +140,25 @@ class RunTrace:
 
     @_write.register
     def _attempt_started(self, event: AttemptStarted) -> None:
-        kind = self.kinds.get(event.node)
-        operation, named = (
-            (names.INVOKE_AGENT, names.GEN_AI_AGENT) if kind == "agent" else (names.EXECUTE_TOOL, names.GEN_AI_TOOL)
-        )
-        span = self._start(
-            f"{operation} {event.node}",
-            {
-                names.GEN_AI_OPERATION: operation,
-                named: event.node,
-                names.NODE: event.node,
-                names.NODE_KIND: kind,
-                names.ATTEMPT: event.attempt,
-                names.ATTEMPT_PART: event.part or None,
-                names.EFFECT: event.effect or "unmarked",
-                names.IDEMPOTENCY_KEY: event.key,
-                names.INPUTS: inputs_text(event.inputs),
-            },
-            kind=SpanKind.CLIENT if kind in REMOTE_KINDS else SpanKind.INTERNAL,
-        )
-        self.attempts += 1
-        self.running[event.node, event.part, event.attempt] = _Attempt(span, event.effect)
+        about = {
+            names.ATTEMPT_PART: event.part or None,
+            names.IDEMPOTENCY_KEY: event.key,
+            names.INPUTS: inputs_text(event.inputs),
+        }
+        attempt = self.start_attempt(event.node, event.attempt, about, event.effect)
+        self.running[event.node, event.part, event.attempt] = attempt
 
     @_write.register
     def _attempt_ended(self, event: AttemptEnded) -> None:
         attempt = self.running.pop((event.node, event.part, event.attempt), None)
         if attempt is None:
-            return
+            if not self.resumed or (event.node, event.attempt) in self.ended:
+                return
+            # It was in flight when the process before this one died: only its end is told here.
+            effect = self.nodes[event.node]["effect"] if event.node in self.nodes else None
+            attempt = self.start_attempt(event.node, event.attempt, {}, effect)
+            self.now_ns += GAP_NS
+        self.ended.add((event.node, event.attempt))
         self.usd += event.usd
         self.tokens += event.tokens
         failure = event.failure
@@ -241,38 +184,42 @@ class RunTrace:
 
     @_write.register
     def _settled(self, event: Settled) -> None:
-        attempt = self.failed.get((event.node, event.attempt))
-        if attempt is None or not attempt.unsettled:
-            return
-        attempt.span.set_attribute(names.ATTEMPT_SETTLED, "done" if event.done else "not done")
-        if not event.done:
-            self.usd -= attempt.usd
-            attempt.span.set_attribute(names.COST_USD, 0.0)
-        attempt.unsettled = False
-        attempt.end_if_complete()
+        key = (event.node, event.attempt)
+        attempt = self.failed.get(key)
+        settled = {names.ATTEMPT_SETTLED: "done" if event.done else "not done", names.ATTEMPT_SETTLED_BY: event.by}
+        if attempt is None:
+            self._settled_earlier(key, event.done, settled)
+        elif attempt.unsettled:
+            self.writer.describe(attempt.span, settled)
+            if not event.done:
+                self.usd -= attempt.usd
+                attempt.span.set_attribute(names.COST_USD, 0.0)
+            attempt.unsettled = False
+            attempt.end_if_complete()
+
+    def _settled_earlier(self, key: tuple[str, int], done: bool, settled: Attributes) -> None:
+        """Write a row for an attempt whose span has ended with its trace; what it did not cost is taken off here."""
+        attempt = self.earlier.get(key)
+        usd = None if done or attempt is None else -attempt.usd
+        self.usd += usd or 0.0
+        about = {names.NODE: key[0], names.ANSWERS: answers_text([key]), names.COST_USD: usd}
+        self.mark(f"{names.SETTLED} {key[0]}", {**about, **settled}, links=() if attempt is None else (attempt.span,))
+        if attempt is not None:
+            attempt.unsettled = False
 
     @_write.register
     def _retried(self, event: Retried) -> None:
         self.retries += 1
         wait_ms = round(max(event.until - self.at, 0.0) * 1000)
-        self._answer(f"retry-{event.n}", event.answers, {names.RETRY_WAIT_MS: wait_ms})
+        self.answer(f"retry-{event.n}", event.answers, {names.RETRY_WAIT_MS: wait_ms})
 
     @_write.register
     def _absorbed(self, event: Absorbed) -> None:
-        self._answer(f"absorb-{event.n}", event.answers)
+        self.answer(f"absorb-{event.n}", event.answers)
 
     @_write.register
     def _run_ended(self, event: RunEnded) -> None:
-        self._answer(f"end-{event.n}", event.answers)
-
-    def _answer(self, decision: str, answers: Answers, attributes: Attributes | None = None) -> list[Span]:
-        """Write on every attempt that *decision* answers it; return their spans."""
-        answered = [self.failed[key] for key in answers if key in self.failed]
-        for attempt in answered:
-            self.writer.describe(attempt.span, {names.ATTEMPT_ANSWER: decision, **(attributes or {})})
-            attempt.unanswered = False
-            attempt.end_if_complete()
-        return [attempt.span for attempt in answered]
+        self.answer(f"end-{event.n}", event.answers)
 
     # ----------------------------------------------------------------------------------------------------- decisions
 
@@ -280,7 +227,7 @@ class RunTrace:
     def _rerouted(self, event: Rerouted) -> None:
         self.reroutes += 1
         decision = f"reroute-{event.n}"
-        self._mark(
+        self.mark(
             names.REROUTE if event.node is None else f"{names.REROUTE} {event.node}",
             {
                 names.DECISION_ID: decision,
@@ -296,14 +243,14 @@ class RunTrace:
                 names.ROUTE_WEIGHT_AFTER: event.weight_after / MICRO,
                 names.ROUTE_VERDICT: event.verdict,
             },
-            links=self._answer(decision, event.answers),
+            links=self.answer(decision, event.answers),
         )
 
     @_write.register
     def _last_chance(self, event: LastChance) -> None:
         self.last_chances += 1
         decision = f"last-chance-{event.n}"
-        self._mark(
+        self.mark(
             names.LAST_CHANCE,
             {
                 names.DECISION_ID: decision,
@@ -313,14 +260,14 @@ class RunTrace:
                 names.ROUTE_AFTER: route_text(event.after),
                 names.ROUTE_WEIGHT_AFTER: event.weight_after / MICRO,
             },
-            links=self._answer(decision, event.answers),
+            links=self.answer(decision, event.answers),
         )
 
     @_write.register
     def _escalated(self, event: Escalated) -> None:
         self.escalations += 1
         decision = f"escalation-{event.n}"
-        self._mark(
+        self.mark(
             f"{names.ESCALATE} {event.reason}",
             {
                 names.DECISION_ID: decision,
@@ -331,18 +278,21 @@ class RunTrace:
                 names.GOAL: event.goal,
                 names.GOAL_AFTER: event.goal_after,
                 names.BLOCKED: blocked_text(event.blocked),
+                names.NODE: ", ".join(event.nodes) or None,
+                names.VALUE: event.value,
+                names.WORDS: event.words,
             },
-            links=self._answer(decision, event.answers),
+            links=self.answer(decision, event.answers),
         )
         if event.decision == "demote":
             self.demotions += 1
-            self._note(names.EVENT_GOAL_DEMOTED, {names.GOAL: event.goal, names.GOAL_AFTER: event.goal_after})
+            self.note(names.EVENT_GOAL_DEMOTED, {names.GOAL: event.goal, names.GOAL_AFTER: event.goal_after})
 
     @_write.register
     def _call_started(self, event: CallStarted) -> None:
         # A call's kind is its span's name: guard, gate, check, verify, undo.
         about = names.GOAL if event.kind == "check" else names.NODE
-        self.calls[event.kind, event.n] = self._start(f"{event.kind} {event.subject}", {about: event.subject})
+        self.calls[event.kind, event.n] = self.start(f"{event.kind} {event.subject}", {about: event.subject})
 
     @_write.register
     def _call_ended(self, event: CallEnded) -> None:
@@ -357,43 +307,87 @@ class RunTrace:
             self.writer.error(span, event.reason)
         span.end(end_time=self.now_ns)
 
+    # --------------------------------------------------------------------------------- questions to models and people
+
+    @_write.register
+    def _model_asked(self, event: ModelAsked) -> None:
+        about = {
+            names.GEN_AI_OPERATION: names.CHAT,
+            names.GEN_AI_PROVIDER: PROVIDER,
+            names.GEN_AI_REQUEST_MODEL: event.model,
+            names.GOAL: event.goal,
+            names.REASON: event.reason,
+            names.OPTIONS: options_text(event.options),
+            names.BLOCKED: blocked_text(event.blocked),
+        }
+        self.calls[names.CHAT, event.n] = self.start(f"{names.CHAT} {event.model}", about, kind=SpanKind.CLIENT)
+
+    @_write.register
+    def _model_answered(self, event: ModelAnswered) -> None:
+        span = self.calls.pop((names.CHAT, event.n), None)
+        if span is None:  # it was asked by a process that died
+            span = self.start(names.CHAT, {names.GEN_AI_OPERATION: names.CHAT}, kind=SpanKind.CLIENT)
+        self.model_calls += event.calls
+        self.usd += event.usd
+        self.tokens += event.tokens
+        self.writer.describe(
+            span,
+            {
+                names.CHOICE: event.choice,
+                names.WORDS: event.reason or None,
+                names.OUTPUTS: outputs_text(event.values),
+                names.ERROR_TYPE: event.error,
+                names.MODEL_CALLS: event.calls,
+                names.COST_USD: event.usd,
+                names.TOKENS: event.tokens,
+            },
+        )
+        if event.error is not None:
+            self.writer.error(span, event.reason or event.error)
+        span.end(end_time=self.now_ns)
+
     @_write.register
     def _question_asked(self, event: QuestionAsked) -> None:
-        # A question's kind is its span's name: approve, settle. The run ends with it, waiting.
-        self._mark(f"{event.kind} {event.node}", {names.NODE: event.node, names.REASON: event.reason})
+        # A question's kind is its span's name: approve, settle, decide. The run ends with it, waiting.
+        about = {
+            names.GOAL if event.kind == "decide" else names.NODE: event.node,
+            names.REASON: event.reason,
+            names.QUESTION: event.question,
+            names.INPUTS: inputs_text(event.inputs),
+            names.OPTIONS: " | ".join(event.options) or None,
+            names.QUESTION_SECONDS: None if event.until is None else event.until - self.at,
+        }
+        self.mark(f"{event.kind} {event.node}", about)
+
+    @_write.register
+    def _answered(self, event: Answered) -> None:
+        about = {
+            names.RUN_ID: self.run_id,
+            names.QUESTION: event.question,
+            names.ANSWER: event.answer,
+            names.ANSWER_BY: event.by or None,
+            names.REASON: event.reason,
+            names.OUTPUTS: outputs_text(event.values),
+        }
+        self.mark(f"{names.ANSWERED} {event.question}", about)
 
     # ------------------------------------------------------------------------------------------- details of the root
 
     @_write.register
     def _node_excluded(self, event: NodeExcluded) -> None:
-        self._note(names.EVENT_NODE_EXCLUDED, {names.NODE: event.node, names.REASON: event.reason})
+        self.note(names.EVENT_NODE_EXCLUDED, {names.NODE: event.node, names.REASON: event.reason})
 
     @_write.register
     def _late_result(self, event: LateResult) -> None:
-        self._note(
+        self.note(
             names.EVENT_LATE_RESULT,
             {names.NODE: event.node, names.ATTEMPT: event.attempt, names.ATTEMPT_OUTCOME: event.outcome},
         )
 
     @_write.register
     def _cancel_requested(self, event: CancelRequested) -> None:
-        self._note(names.EVENT_CANCEL_REQUESTED, {names.REASON: event.reason})
+        self.note(names.EVENT_CANCEL_REQUESTED, {names.REASON: event.reason})
 
     @_write.register
     def _warned(self, event: Warned) -> None:
-        self._note(names.EVENT_WARNING, {names.NODE: event.node, names.REASON: event.message})
-
-    # --------------------------------------------------------------------------------------------------------- spans
-
-    def _start(
-        self, name: str, attributes: Attributes, *, kind: SpanKind = SpanKind.INTERNAL, links: Iterable[Span] = ()
-    ) -> Span:
-        return self.writer.start(name, self.now_ns, attributes, parent=self.parent, kind=kind, links=links)
-
-    def _mark(self, name: str, attributes: Attributes, *, links: Iterable[Span] = ()) -> None:
-        """Write a span of no length."""
-        self._start(name, attributes, links=links).end(end_time=self.now_ns)
-
-    def _note(self, name: str, attributes: Attributes) -> None:
-        """Write a span event on the root."""
-        self.root.add_event(name, self.writer.attributes(attributes), timestamp=self.now_ns)
+        self.note(names.EVENT_WARNING, {names.NODE: event.node, names.REASON: event.message})

@@ -18,7 +18,8 @@ from orchestrator.telemetry.span_writer import SpanWriter
 __all__ = ("SpanSink", "trace_id_of")
 
 OPEN_RUNS = 10_000
-"""Most runs kept open: the end of a run may be among the records that an outlet dropped."""
+"""Most runs kept open: the end of a run may be among the records that an outlet dropped. As many that wait for people
+are remembered, for the trace that goes on from theirs to link to it."""
 
 
 def trace_id_of(run_id: str) -> str:
@@ -44,23 +45,29 @@ class SpanSink:
     def __init__(self, tracer: Tracer | None = None, *, redact: Callable[[str], str] = str) -> None:
         self._writer = SpanWriter(get_tracer("orchestrator") if tracer is None else tracer, redact)
         self._open: dict[str, RunTrace] = {}
+        self._waiting: dict[str, RunTrace] = {}
 
-    def begin(self, run_id: str, graph_name: str, epoch_ns: int) -> str | None:
+    def begin(self, run_id: str, graph_name: str, epoch_ns: int, *, started: RunStarted | None = None) -> str | None:
         """Start the root span of a run in the caller's current context, so that the run joins the caller's trace.
 
         To be called by the code that starts the run, before its first record is put. A run that is begun again, to be
-        resumed, gets a root of its own; flush the outlet first if its earlier records may still be on their way.
+        resumed or answered, gets a root of its own, with a link to the earlier one where that was begun here; flush
+        the outlet first if its earlier records may still be on their way. One that waits need not be begun again:
+        its next record begins a trace of its own.
 
         Args:
             run_id: The run.
             graph_name: Name of its graph.
-            epoch_ns: Nanoseconds since the Unix epoch at second 0 of the run's clock.
+            epoch_ns: Nanoseconds since the Unix epoch at second 0 of the run's clock; of a run that is begun again, at
+                the first record that will be put.
+            started: The first record of a run that is begun again, which will not be put: the kinds of its nodes.
 
         Returns:
             The trace id in hex, derived from the run's id where nothing is traced; None if the tracer raised.
         """
         try:
-            trace = RunTrace.begin(self._writer, run_id, graph_name, epoch_ns)
+            earlier = self._open.get(run_id) or self._waiting.pop(run_id, None)
+            trace = RunTrace.begin(self._writer, run_id, graph_name, epoch_ns, started=started, earlier=earlier)
             self._abandon([run_id])
             if trace.root.is_recording():
                 self._open[run_id] = trace
@@ -75,12 +82,14 @@ class SpanSink:
 
     def __call__(self, run_id: str, record: Record) -> None:
         """Write what *record* says; records of a run that was not begun are ignored."""
-        trace = self._open.get(run_id)
+        trace = self._open.get(run_id) or self._continued(run_id, record)
         if trace is None:
             return
         if isinstance(record.event, RunFinished):
             # Out of the table first: whatever is wrong with this record, its run does not stay.
             self._open.pop(run_id, None)
+            if record.event.outcome == "waiting":
+                self._remember(trace)
         elif isinstance(record.event, RunStarted) and len(self._open) > OPEN_RUNS:
             self._abandon(list(self._open)[:-OPEN_RUNS])
         trace.write(record)
@@ -88,6 +97,20 @@ class SpanSink:
     def close(self) -> None:
         """End the spans of runs that never finished, without a status."""
         self._abandon(list(self._open))
+
+    def _continued(self, run_id: str, record: Record) -> RunTrace | None:
+        """Begin the trace of a run that waited and goes on; None where it is not traced."""
+        waiting = self._waiting.pop(run_id, None)
+        trace = None if waiting is None else waiting.continued(record.at)
+        if trace is None or not trace.root.is_recording():
+            return None
+        self._open[run_id] = trace
+        return trace
+
+    def _remember(self, trace: RunTrace) -> None:
+        self._waiting[trace.run_id] = trace
+        while len(self._waiting) > OPEN_RUNS:
+            self._waiting.pop(next(iter(self._waiting)), None)
 
     def _abandon(self, run_ids: Iterable[str]) -> None:
         for run_id in run_ids:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orchestrator.events import Value
+from orchestrator.events import Option, Value
 
-__all__ = ("answers_text", "blocked_text", "inputs_text", "outputs_text", "route_text", "undone_text")
+__all__ = ("answers_text", "blocked_text", "inputs_text", "options_text", "outputs_text", "route_text", "undone_text")
 
 
 def route_text(route: Iterable[str]) -> str:
@@ -34,6 +34,15 @@ def blocked_text(blocked: Iterable[tuple[str, str]]) -> str | None:
     'crm: down'
     """
     return ", ".join(f"{node}: {reason}" for node, reason in blocked) or None
+
+
+def options_text(options: Iterable[Option]) -> str | None:
+    """Write what may be decided; None if nothing.
+
+    >>> options_text([Option("demote:told", "demote", ("told",)), Option("ask", "ask")])
+    'demote:told | ask'
+    """
+    return " | ".join(option.id for option in options) or None
 
 
 def undone_text(undone: Iterable[tuple[str, bool]]) -> str | None:

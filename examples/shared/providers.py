@@ -1,7 +1,7 @@
 """A provider: an HTTP server with a ledger of its own, in a process of its own.
 
-``python -m shop.providers cardpay refunds --ledger cardpay.db`` sells refunds; ``email messages`` sends messages. Each
-keeps what it has booked in an SQLite file, which survives the process. It needs the standard library only.
+``python -m shared.providers cardpay refunds --ledger cardpay.db`` sells refunds; ``email messages`` sends messages.
+Each keeps what it has booked in an SQLite file, which survives the process. It needs the standard library only.
 
     POST /refunds            books; the same Idempotency-Key again returns what was booked, and books nothing
     GET  /refunds?key=K      what was booked under a key, or 404
@@ -17,6 +17,8 @@ import signal
 import sqlite3
 import sys
 import threading
+import uuid
+from collections.abc import Callable
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -24,7 +26,7 @@ from socketserver import ThreadingTCPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-__all__ = ("Ledger", "Provider", "main")
+__all__ = ("Entry", "Ledger", "Provider", "main", "serve")
 
 Entry = dict[str, Any]
 
@@ -91,16 +93,25 @@ class Provider(ThreadingTCPServer):
         collection: What it sells, which is the path of its requests.
         port: 0 takes a free one.
         dies: When its first order kills it; None: it lives.
+        answer: What it adds to an order, by its own name and the order.
     """
 
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, ledger: Ledger, collection: str, port: int = 0, dies: str | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        collection: str,
+        port: int = 0,
+        dies: str | None = None,
+        answer: Callable[[str, Entry], Entry] | None = None,
+    ) -> None:
         super().__init__(("127.0.0.1", port), Exchange)
         self.ledger = ledger
         self.collection = collection
         self.dies = dies
+        self.answer = answer
 
     def die(self, moment: str) -> None:
         """Die for real if this is the moment: nothing is cleaned up and nobody is told."""
@@ -134,6 +145,8 @@ class Exchange(BaseHTTPRequestHandler):
 
     def _book(self, body: bytes) -> None:
         key = self.headers.get("Idempotency-Key")
+        if not key and self.server.answer is not None:
+            key = uuid.uuid4().hex  # what only answers may be asked as often as one likes
         if not key:
             return self._answer(400, {"error": "the header Idempotency-Key is missing"})
         try:
@@ -143,6 +156,8 @@ class Exchange(BaseHTTPRequestHandler):
         if not isinstance(order, dict):
             return self._answer(400, {"error": "the body is no JSON object"})
         self.server.die("before-booking")
+        if self.server.answer is not None:
+            order = {**order, **self.server.answer(self.server.ledger.name, order)}
         booked = self.server.ledger.book(key, order)
         self.server.die("after-booking")
         if {**booked, **order} != booked:
@@ -165,10 +180,20 @@ class Exchange(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Serve until stopped; the first line of output is the port."""
-    parser = argparse.ArgumentParser(prog="python -m shop.providers", description=__doc__.partition("\n")[0])
+    """Sell what the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m shared.providers", description=__doc__.partition("\n")[0])
     parser.add_argument("name", help="the provider's name, as cardpay")
-    parser.add_argument("collection", help="what it sells: refunds or messages")
+    parser.add_argument("collection", help="what it sells, as refunds or messages")
+    serve(parser)
+
+
+def serve(parser: argparse.ArgumentParser, answer: Callable[[str, Entry], Entry] | None = None) -> None:
+    """Serve until stopped; the first line of output is the port.
+
+    Args:
+        parser: Knows the provider's ``name`` and ``collection``; the other options are added here.
+        answer: Takes the name and an order, and returns what is added to it when it is booked; default: nothing.
+    """
     parser.add_argument("--ledger", type=Path, required=True, help="the SQLite file that it books in")
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument("--dies", choices=DEATHS, help="be killed by the first order, at this moment")
@@ -177,7 +202,8 @@ def main() -> None:
     if options.as_child:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_leave_with_parent, daemon=True).start()
-    with Provider(Ledger(options.ledger, options.name), options.collection, options.port, options.dies) as provider:
+    ledger = Ledger(options.ledger, options.name)
+    with Provider(ledger, options.collection, options.port, options.dies, answer) as provider:
         print(provider.server_address[1], flush=True)
         provider.serve_forever()
 

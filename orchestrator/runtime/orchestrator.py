@@ -12,39 +12,40 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from orchestrator.drivers.first import Blueprint
-from orchestrator.drivers.inputs import complete
+from orchestrator.chance import seed_of
+from orchestrator.drivers.answers import Answer, Ask
+from orchestrator.drivers.resuming import at_rest, recorded, taken_over
+from orchestrator.drivers.runs import Runs
 from orchestrator.errors import InputError
 from orchestrator.events import Record
-from orchestrator.graph import INPUT, Graph
-from orchestrator.planner import Explanation, Limits, Situation, explain
+from orchestrator.graph import INPUT
 from orchestrator.policy import Policy
-from orchestrator.redact import Redactor
 from orchestrator.result import RunResult
-from orchestrator.simulate import Simulation
+from orchestrator.runtime.configured import Configured, load
 from orchestrator.telemetry.outlets import Outlets
 
 if TYPE_CHECKING:
     from orchestrator.drivers.local import LocalRun
+    from orchestrator.escalation import DecisionModel
     from orchestrator.faults import FaultPlan
-    from orchestrator.nodes.binding import Bindings
-    from orchestrator.spec.models import GraphSpec
-    from orchestrator.spec.resolve import Resolved
+    from orchestrator.store import Store
 
 __all__ = ("Orchestrator", "Sink")
 
 Sink = Callable[[str, Record], None]
 """Takes (run id, record). Called on a thread of its own: it can neither slow a run nor fail it."""
 
+OnRecord = Callable[[Record], object]
+"""Takes every record as it happens, on the event loop; must be quick and not raise."""
 
-class Orchestrator:
+
+class Orchestrator(Configured):
     """A graph of tools and agents, ready to run.
 
     Use `from_yaml`, or hand over tools and goals::
@@ -62,6 +63,10 @@ class Orchestrator:
         tracer: An OpenTelemetry tracer; default: the one of the application's tracer provider.
         clock: Returns seconds; only differences matter.
         environ: The environment whose secrets are kept out of errors and traces; default: the process's own.
+        store: Where every run is recorded: a path, a URL (``sqlite:///…``, ``postgresql://…``) or an open `Store`;
+            default: nowhere, and a run that its process does not outlive is lost.
+        model: Decides where no route is left, if the policy says so; default: the one that the policy names.
+        ask: Called with all open questions when people are needed; default: the run ends `waiting`.
         rest: Other top-level keys of a graph file, such as ``edges``.
     """
 
@@ -75,6 +80,9 @@ class Orchestrator:
         tracer: Any = None,
         clock: Callable[[], float] = time.monotonic,
         environ: Mapping[str, str] | None = None,
+        store: Store | str | Path | None = None,
+        model: DecisionModel | None = None,
+        ask: Ask | None = None,
         **rest: Any,
     ) -> None:
         from orchestrator.spec.declare import spec_from_tools
@@ -83,7 +91,8 @@ class Orchestrator:
         policy = Policy.model_validate(policy) if isinstance(policy, Mapping) else policy
         spec, functions = spec_from_tools(tools, goals, **rest)
         resolved = resolve(spec, functions=functions, policy=policy)
-        self._begin(resolved, functions, "", frozenset(), None, sinks, tracer, clock, environ)
+        super().__init__(resolved, functions, clock=clock, environ=environ)
+        self._link(sinks, tracer, store, model, ask)
 
     @classmethod
     def from_yaml(
@@ -96,128 +105,49 @@ class Orchestrator:
         clock: Callable[[], float] = time.monotonic,
         environ: Mapping[str, str] | None = None,
         imports: bool = True,
+        store: Store | str | Path | None = None,
+        model: DecisionModel | None = None,
+        ask: Ask | None = None,
     ) -> Orchestrator:
         """Load a graph file.
 
         Args:
             path: The file.
             policy: Instead of the file's policy: one by name or path, or a map of overrides of the default one.
-            sinks: As for `Orchestrator`.
-            tracer: As for `Orchestrator`.
-            clock: As for `Orchestrator`.
+            sinks: As for `Orchestrator`, like ``tracer``, ``clock``, ``store``, ``model`` and ``ask``.
+            tracer: See there.
+            clock: See there.
             environ: What ``${NAME}`` is filled from; default: the process's environment.
             imports: Whether Python functions are imported even where their needs are written.
+            store: See there.
+            model: See there.
+            ask: See there.
 
         Raises:
             SpecError: Something is wrong with the file; holds every problem with its place.
         """
-        from orchestrator.spec.load import load_file
-        from orchestrator.spec.policies import is_path, load_policy
-        from orchestrator.spec.resolve import resolve
-
-        environ = os.environ if environ is None else environ
-        loaded = load_file(path, environ=environ)
-        if isinstance(policy, str):
-            path, by_path = Path(policy), is_path(policy)
-            policy = load_policy(path.name if by_path else policy, root=path.parent, environ=environ)
-        elif isinstance(policy, Mapping):
-            policy = Policy.model_validate(policy)
-        resolved = resolve(loaded, policy=policy, imports=imports)
-        if loaded.spec.name is None:
-            resolved = replace(resolved, graph=replace(resolved.graph, name=Path(path).stem))
+        resolved, loaded = load(path, policy, environ=os.environ if environ is None else environ, imports=imports)
         self = cls.__new__(cls)
-        self._begin(resolved, {}, loaded.source, loaded.secrets, loaded.places, sinks, tracer, clock, environ)
+        Configured.__init__(self, resolved, {}, clock=clock, environ=environ, loaded=loaded)
+        self._link(sinks, tracer, store, model, ask, source=str(Path(path).resolve()))
         return self
 
-    def _begin(
+    def _link(
         self,
-        resolved: Resolved,
-        functions: Mapping[str, Callable[..., Any]],
-        source: str,
-        secrets: frozenset[str],
-        places: Any,
         sinks: Iterable[Sink],
         tracer: Any,
-        clock: Callable[[], float],
-        environ: Mapping[str, str] | None,
+        store: Store | str | Path | None,
+        model: DecisionModel | None,
+        ask: Ask | None,
+        *,
+        source: str | None = None,
     ) -> None:
-        self._resolved = resolved
-        self._functions = functions
-        self._places = places
-        self._clock = clock
-        self._redactor = Redactor.from_environment(secrets, os.environ if environ is None else environ)
-        self._blueprint = Blueprint(resolved.graph, resolved.policy, source)
-        self._bindings: Bindings | None = None
-        self._streams: set[asyncio.Task[None]] = set()
         self._outlets = Outlets(sinks, tracer, self._redactor.redact)
-
-    # ----------------------------------------------------------------------------------------------------- inspection
-
-    @property
-    def graph(self) -> Graph:
-        """The graph that is run."""
-        return self._blueprint.graph
-
-    @property
-    def policy(self) -> Policy:
-        """The policy that runs obey."""
-        return self._blueprint.policy
-
-    @property
-    def redactor(self) -> Redactor:
-        """Removes the environment's secrets from texts."""
-        return self._redactor
-
-    def plan(
-        self, goal: str | None = None, *, down: Iterable[str] = (), inputs: Iterable[str] | None = None
-    ) -> Explanation:
-        """Plan a route and say why it is the one; nothing is called.
-
-        Args:
-            goal: A listed goal; default: the best one.
-            down: Nodes to do without.
-            inputs: Run inputs to take as given beside the required ones.
-
-        Raises:
-            InputError: There is no such goal, or no such node.
-        """
-        goal = self._goal(goal)
-        defaults = (item.name for item in self.graph.inputs if not item.required)
-        given = {*self.graph.run_inputs, *defaults, *(inputs or ())}
-        limits = self.policy.limits
-        situation = Situation(
-            held=dict.fromkeys(sorted(given), (INPUT,)),
-            excluded=self.down(down),
-            left=Limits(limits.usd, limits.seconds, limits.calls),
-        )
-        return explain(self._blueprint.planner, self._blueprint.view, goal, situation)
-
-    @property
-    def spec(self) -> GraphSpec:
-        """What the graph was made from."""
-        return self._resolved.spec
-
-    def down(self, names: Iterable[str]) -> dict[str, str]:
-        """Return the exclusions of a run that does without some nodes; raises `InputError` for unknown ones."""
-        names = list(names)
-        for name in names:
-            if name not in self.graph.by_name:
-                raise InputError(f"there is no node {name!r}; the nodes are {', '.join(self.graph.by_name)}")
-        return dict.fromkeys(names, "down")
-
-    def simulation(self, faults: FaultPlan | None = None) -> Simulation:
-        """Return a simulation of this graph under this policy."""
-        return Simulation(self._blueprint, faults)
-
-    def complete_inputs(self, given: Mapping[str, Any], goal: str | None = None) -> dict[str, Any]:
-        """Return the run inputs with defaults filled in; raises `InputError` where they do not fit."""
-        return complete(self.graph, given, self._goal(goal))
-
-    def _goal(self, goal: str | None) -> str:
-        names = list(self.graph.goal_by_name)
-        if goal is not None and goal not in names:
-            raise InputError(f"there is no goal {goal!r}; the goals are {', '.join(names)}")
-        return goal or names[0]
+        self._streams: set[asyncio.Task[None]] = set()
+        self._runs = Runs(store, keep=self.policy.log.keep, source=source)
+        self._model = model
+        self._own_model = model is None
+        self._ask = ask
 
     # ----------------------------------------------------------------------------------------------------------- runs
 
@@ -260,7 +190,7 @@ class Orchestrator:
         seed: int | None = None,
         run_id: str | None = None,
         faults: FaultPlan | None = None,
-        on_record: Callable[[Record], object] | None = None,
+        on_record: OnRecord | None = None,
         **more: Any,
     ) -> LocalRun:
         """Prepare a run on the running event loop, without starting it: for callers that want to cancel it.
@@ -269,26 +199,35 @@ class Orchestrator:
         must be quick and not raise.
         """
         from orchestrator.drivers.local import LocalRun
-        from orchestrator.drivers.values import Values, reference
+        from orchestrator.drivers.values import Values
 
         run_id = run_id or str(uuid.uuid4())
         if seed is None:
-            seed = faults.seed if faults is not None and faults.seed is not None else _seed_of(run_id)
+            seed = faults.seed if faults is not None and faults.seed is not None else seed_of(run_id)
         given = self.complete_inputs({**(inputs or {}), **more}, goal)
-        first = self._blueprint.first_record(
-            run_id,
-            goal=goal,
-            inputs=(reference(name, value) for name, value in sorted(given.items())),
-            seed=seed,
-            down=self.down(down),
+        values = Values(durable=self._runs.durable)
+        try:
+            references = tuple(values.take(name, INPUT, value) for name, value in sorted(given.items()))
+        except ValueError as error:
+            raise InputError(f"the input {error}") from None
+        first = self._blueprint.first_record(run_id, goal=goal, inputs=references, seed=seed, down=self.down(down))
+        bindings = self._with_faults(faults, seed)
+        publish, trace_id = self._publish(run_id, on_record)
+        return LocalRun(
+            self._blueprint.run(first),
+            first,
+            values,
+            bindings,
+            clock=self._clock,
+            publish=publish,
+            redact=self._redactor.redact,
+            trace_id=trace_id,
+            journal=self._runs.journal(first, self.graph.name, trace_id),
+            model=self._decider(),
+            ask=self._ask,
         )
-        bindings = self._bound()
-        if faults is not None:
-            from orchestrator.nodes.inject import inject
 
-            bindings = inject(
-                bindings, self.graph, faults, clock=self._clock, sleep=anyio.sleep, started_at=self._clock(), seed=seed
-            )
+    def _publish(self, run_id: str, on_record: OnRecord | None) -> tuple[Callable[[str, Record], None], str]:
         outlets, trace_id = self._outlets.begin(run_id, self.graph.name)
 
         def publish(run: str, record: Record) -> None:
@@ -297,15 +236,98 @@ class Orchestrator:
             if on_record is not None:
                 on_record(record)
 
-        return LocalRun(
-            self._blueprint.run(first),
-            first,
-            Values(given),
-            bindings,
+        return publish, trace_id
+
+    def _decider(self) -> DecisionModel | None:
+        if self._model is None and self.policy.escalation.by == "model":
+            from orchestrator.escalation import decision_model
+
+            self._model = decision_model(self.spec, self.policy, self._redactor.redact)
+        return self._model
+
+    # ---------------------------------------------------------------------------------------------------- going on
+
+    async def resume(self, run_id: str, *, steal: bool = False, on_record: OnRecord | None = None) -> RunResult:
+        """Go on with a recorded run whose process is gone, from the work already done; return its result.
+
+        Its own graph and policy hold, not today's; today's functions are called. Attempts in flight at the crash are
+        made again where they read or are idempotent; for others the outcome is unknown, and is settled as such. A run
+        that is over is not run again: its result is returned.
+
+        Args:
+            run_id: The run, or a beginning of its id that no other run has.
+            steal: Take the run over from a process that seems to be alive; that one can then not go on.
+            on_record: As for `start`.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            RunTakenError: A live process drives it.
+            RecordError: The record does not lead to the same decisions any more, or does not fit today's functions.
+        """
+        stored = await self._runs.load(run_id)
+        if at_rest(stored, self._runs.now(), asks=self._ask is not None):
+            return recorded(stored)
+        run = await self.reopen(stored.row.run_id, steal=steal, on_record=on_record)
+        return await run.run()
+
+    async def answer(
+        self,
+        run_id: str,
+        question: str,
+        answer: str,
+        *,
+        values: Mapping[str, Any] | None = None,
+        by: str = "",
+        reason: str | None = None,
+        on_record: OnRecord | None = None,
+    ) -> RunResult:
+        """Answer a question of a waiting run, and go on with it; return its result.
+
+        Args:
+            run_id: The run, or a beginning of its id that no other run has.
+            question: The question's id, as ``approve:wire``.
+            answer: One of the question's options: yes, no, edit, or what may be decided.
+            values: Other inputs (edit), the result of a settled call, or the value that is supplied.
+            by: Who answers.
+            reason: Why.
+            on_record: As for `start`.
+
+        Raises:
+            InputError: The question is not open, or this is no answer to it.
+            StoreError: As for `resume`.
+        """
+        said = Answer(question, answer, dict(values or {}), by, reason)
+        run = await self.reopen(run_id, answers=(said,), on_record=on_record)
+        return await run.run()
+
+    async def resume_all(self) -> tuple[RunResult, ...]:
+        """Go on with every recorded run of this graph that no process drives, one after the other."""
+        rows = await self._runs.resumable(self.graph.name)
+        return tuple([await self.resume(row.run_id) for row in rows])
+
+    async def reopen(
+        self,
+        run_id: str,
+        *,
+        answers: Iterable[Answer] = (),
+        steal: bool = False,
+        on_record: OnRecord | None = None,
+    ) -> LocalRun:
+        """Claim a recorded run and prepare to go on with it: for callers that want to cancel it, or answer at once."""
+        stored = await self._runs.load(run_id)
+        publish, trace_id = self._publish(stored.row.run_id, on_record)
+        return await taken_over(
+            self._runs,
+            stored.row.run_id,
+            answers,
+            steal=steal,
+            bindings=self._bound(),
             clock=self._clock,
             publish=publish,
             redact=self._redactor.redact,
             trace_id=trace_id,
+            model=self._decider(),
+            ask=self._ask,
         )
 
     def run_sync(self, inputs: Mapping[str, Any] | None = None, /, **options: Any) -> RunResult:
@@ -350,37 +372,17 @@ class Orchestrator:
 
     # ------------------------------------------------------------------------------------------------------ lifetimes
 
-    def _bound(self) -> Bindings:
-        if self._bindings is None:
-            from orchestrator.nodes.bind import bind
-
-            self._bindings = bind(
-                self._resolved.spec,
-                self.graph,
-                resolve_reference=self._resolved.references.find,
-                functions=self._functions,
-                redact=self._redactor.redact,
-                places=self._places,
-            )
-        return self._bindings
-
-    def check(self) -> None:
-        """Find every function that the graph names and check that it fits; calls nothing.
-
-        Raises:
-            SpecError: Something does not fit; holds every problem.
-        """
-        self._bound()
-
     def add_sink(self, sink: Sink) -> None:
         """Call *sink* with every record of the runs to come."""
         self._outlets.add(sink)
 
     async def aclose(self) -> None:
-        """Close what was opened: HTTP clients, telemetry. The orchestrator can be used again afterwards."""
+        """Close what was opened: HTTP clients, the store, telemetry. The orchestrator can be used again afterwards."""
         bindings, self._bindings = self._bindings, None
-        for close in bindings.closers if bindings else ():
+        model, self._model = self._model, None if self._own_model else self._model
+        for close in [*(bindings.closers if bindings else ()), *([model.aclose] if self._own_model and model else [])]:
             await close()
+        await self._runs.aclose()
         await self._outlets.aclose()
 
     async def __aenter__(self) -> Orchestrator:
@@ -391,9 +393,3 @@ class Orchestrator:
     ) -> None:
         with anyio.CancelScope(shield=True):
             await self.aclose()
-
-
-def _seed_of(run_id: str) -> int:
-    from orchestrator.chance import unit_interval
-
-    return int(unit_interval("seed", run_id) * 2**31)

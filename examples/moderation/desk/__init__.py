@@ -1,0 +1,1 @@
+"""A small moderation desk: classifiers that look at posts, and the decisions that are made."""

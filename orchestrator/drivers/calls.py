@@ -1,0 +1,262 @@
+"""Calling nodes on behalf of a run: attempts with their time limits, and guards, gates, checks, verifies and undos.
+
+The run is never kept waiting for longer than it must. A call that is over its time is answered as a timeout at once;
+reads are then cancelled, anything else is left to finish, and what it still brings is a late result. A tool that
+ignores cancellation can therefore delay nothing. That is why calls are plain asyncio tasks and not children of a task
+group, which would have to wait for them at its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import anyio
+
+from orchestrator.drivers.values import Encoded, Values, encoded_all
+from orchestrator.errors import NotApplicable
+from orchestrator.events import AttemptEnded, CallEnded, Fact, Failure, LateResult, Value
+from orchestrator.graph import Graph
+from orchestrator.nodes.binding import Bindings, CallContext, Reply
+from orchestrator.nodes.classify import classify
+from orchestrator.run import Call, Cancel, Start
+
+__all__ = ("Calls", "Later", "Timer")
+
+LARGE = 1 << 20
+"""Values of more bytes or characters than this are hashed in a thread."""
+
+
+class Timer(Protocol):
+    """A timer that can be cancelled."""
+
+    def cancel(self) -> None:
+        """Do not fire."""
+
+
+Later = Callable[..., Timer]
+"""Given seconds, a function and its arguments: calls the function then."""
+
+
+class Calls:
+    """Everything that one run has under way.
+
+    Args:
+        run_id: The run.
+        graph: Its graph.
+        values: Its values.
+        bindings: How nodes are called.
+        clock: Returns seconds; only differences matter.
+        later: Calls a function with arguments after some seconds.
+        redact: Removes secrets from the texts of errors.
+        post: Takes the facts.
+        reached: Told of the points at which a crash would matter.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        graph: Graph,
+        values: Values,
+        bindings: Bindings,
+        *,
+        clock: Callable[[], float],
+        later: Later,
+        redact: Callable[[str], str],
+        post: Callable[[Fact], None],
+        reached: Callable[[str], None],
+    ) -> None:
+        self.run_id = run_id
+        self.graph = graph
+        self.values = values
+        self.bindings = bindings
+        self.clock = clock
+        self.later = later
+        self.redact = redact
+        self.post = post
+        self.reached = reached
+        self._attempts: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._timers: dict[tuple[str, int], Timer] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def close(self) -> None:
+        """Set off no more timeouts: the run is over."""
+        for timer in self._timers.values():
+            timer.cancel()
+
+    def abandon(self) -> None:
+        """Cancel what only reads; effects in flight are left to finish, but nobody takes their answer."""
+        self.close()
+        self.post = lambda fact: None
+        for (name, _), task in self._attempts.items():
+            if self.graph.by_name[name].effect == "read":
+                task.cancel()
+
+    def spawn(self, coroutine: Any) -> asyncio.Task[None]:
+        """Run something beside the run, and keep hold of it."""
+        task: asyncio.Task[None] = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # ------------------------------------------------------------------------------------------------------- attempts
+
+    def start(self, command: Start) -> None:
+        """Call a node."""
+        key = (command.node, command.attempt)
+        started = self.clock()
+        self._attempts[key] = self.spawn(self._attempt(command, started))
+        self._timers[key] = self.later(command.timeout, self._timed_out, command, started)
+
+    def cancel(self, command: Cancel) -> None:
+        """Cancel an attempt, if it is still under way."""
+        key = (command.node, command.attempt)
+        task = self._attempts.pop(key, None)
+        if task is not None:
+            self._timers.pop(key).cancel()
+            task.cancel()
+            self.post(AttemptEnded(command.node, command.part, command.attempt, "cancelled"))
+
+    async def _attempt(self, command: Start, started: float) -> None:
+        context = CallContext(self.run_id, command.node, command.attempt, command.key)
+        try:
+            self.reached("calling")
+            reply = await self.bindings.nodes[command.node].call(self.values.inputs(command.inputs), context)
+            self.reached("called")
+            encoded, references = await _references(reply)
+        except NotApplicable:
+            self._ended(command, started, "inapplicable")
+        except Exception as error:
+            self._ended(command, started, "failed", failure=classify(error, redact=self.redact))
+        except asyncio.CancelledError:
+            # Not by this run, which forgets an attempt before it cancels it.
+            failure = Failure("cancelled", "cancelled from outside", transient=True, happened="unknown")
+            self._ended(command, started, "failed", failure=failure)
+            raise
+        else:
+            lost = [name for name, data in encoded.items() if data is None]
+            if lost and self.values.durable:
+                message = f"{', '.join(lost)} has no JSON form, so the run log cannot hold it; return plain data"
+                self._ended(command, started, "failed", failure=Failure("not_recordable", message, happened="yes"))
+            else:
+                self._ended(command, started, "succeeded", references, reply, encoded)
+
+    def _ended(
+        self,
+        command: Start,
+        started: float,
+        outcome: Any,
+        values: tuple[Value, ...] = (),
+        reply: Reply | None = None,
+        encoded: dict[str, Encoded | None] | None = None,
+        *,
+        failure: Failure | None = None,
+    ) -> None:
+        key = (command.node, command.attempt)
+        node = self.graph.by_name[command.node]
+        usd = (node.usd or 0.0) if reply is None or reply.usd is None else reply.usd
+        if outcome == "inapplicable" or (failure is not None and failure.happened == "no"):
+            usd = 0.0
+        live = self._attempts.pop(key, None) is not None
+        if reply is not None and (live or node.effect == "once"):
+            # A value is written once: only a late answer that settles an open effect may still bring one.
+            self.values.keep(command.node, reply.values, encoded)
+        if not live:
+            if outcome == "succeeded" or (failure is not None and failure.type != "cancelled"):
+                self.post(LateResult(command.node, command.part, command.attempt, outcome, values, failure))
+            return
+        self._timers.pop(key).cancel()
+        self.post(
+            AttemptEnded(
+                command.node,
+                command.part,
+                command.attempt,
+                outcome,
+                values,
+                failure,
+                self.clock() - started,
+                usd,
+                0 if reply is None else reply.tokens,
+            )
+        )
+
+    def _timed_out(self, command: Start, started: float) -> None:
+        key = (command.node, command.attempt)
+        task = self._attempts.pop(key)
+        del self._timers[key]
+        node = self.graph.by_name[command.node]
+        message = f"no answer within {command.timeout:g} s"
+        failure = Failure("timeout", message, transient=True, happened="unknown")
+        ended = AttemptEnded(
+            command.node,
+            command.part,
+            command.attempt,
+            "failed",
+            (),
+            failure,
+            self.clock() - started,
+            node.usd or 0.0,
+        )
+        self.post(ended)
+        if node.effect == "read":
+            task.cancel()
+
+    # ---------------------------------------------------------------------------------------------------- other calls
+
+    def call(self, command: Call) -> None:
+        """Call a guard, gate, check, verify or undo."""
+        self.spawn(self._call(command))
+
+    async def _call(self, command: Call) -> None:
+        ok: bool | None = None
+        reason: str | None = None
+        values: tuple[Value, ...] = ()
+        try:
+            with anyio.fail_after(command.timeout):
+                ok, reason, values = await self._answer(command)
+        except TimeoutError:
+            reason = f"no answer within {command.timeout:g} s"
+        except NotApplicable:
+            ok = False
+        except Exception as error:
+            reason = self.redact(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+        if ok is None and command.kind in ("check", "undo", "guard"):
+            ok = False
+        self.post(CallEnded(command.kind, command.n, command.subject, ok, reason, values))
+
+    async def _answer(self, command: Call) -> tuple[bool | None, str | None, tuple[Value, ...]]:
+        inputs = self.values.inputs(command.inputs)
+        if command.kind == "check":
+            reason = await self.bindings.checks[command.subject](inputs)
+            return reason is None, None if reason is None else self.redact(reason), ()
+        binding = self.bindings.nodes[command.subject]
+        match command.kind:
+            case "guard":
+                assert binding.guard is not None
+                return await binding.guard(inputs), None, ()
+            case "gate":
+                assert binding.gate is not None
+                reason = await binding.gate(inputs)
+                return reason is None, None if reason is None else self.redact(reason), ()
+            case "undo":
+                assert binding.undo is not None
+                provides = self.graph.by_name[command.subject].provides
+                await binding.undo(inputs, self.values.result(command.subject, provides), command.key)
+                self.reached("called")
+                return True, None, ()
+            case "verify":
+                assert binding.verify is not None
+                reply = await binding.verify(inputs, command.key)
+                if reply is None:
+                    return False, None, ()
+                encoded, references = await _references(reply)
+                self.values.keep(command.subject, reply.values, encoded)
+                return True, None, references
+
+
+async def _references(reply: Reply) -> tuple[dict[str, Encoded | None], tuple[Value, ...]]:
+    """Return a reply's values as bytes, and their references; large texts are encoded and hashed in a thread."""
+    if any(isinstance(value, str | bytes) and len(value) > LARGE for value in reply.values.values()):
+        return await anyio.to_thread.run_sync(encoded_all, reply.values)
+    return encoded_all(reply.values)

@@ -1,0 +1,139 @@
+"""Taking a recorded run over: claim it, replay its record, and go on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from orchestrator.drivers.answers import Answer, Ask, to_fact
+from orchestrator.drivers.journal import Journal
+from orchestrator.drivers.local import LocalRun
+from orchestrator.drivers.runs import Runs
+from orchestrator.drivers.values import Values
+from orchestrator.errors import InputError, RecordError
+from orchestrator.events import Answered, Record, RunStarted
+from orchestrator.nodes.binding import Bindings
+from orchestrator.result import RunResult, fold
+from orchestrator.run import Run
+
+if TYPE_CHECKING:
+    from orchestrator.escalation import DecisionModel
+    from orchestrator.store import StoredRun
+
+__all__ = ("at_rest", "recorded", "replayed", "taken_over")
+
+
+async def taken_over(
+    runs: Runs,
+    run_id: str,
+    answers: Iterable[Answer],
+    *,
+    steal: bool,
+    bindings: Bindings,
+    clock: Callable[[], float],
+    publish: Callable[[str, Record], None],
+    redact: Callable[[str], str],
+    trace_id: str,
+    model: DecisionModel | None,
+    ask: Ask | None,
+) -> LocalRun:
+    """Return a recorded run, claimed and ready to go on; the arguments are those of `LocalRun` and `Orchestrator`."""
+    store = runs.open()
+    claim = await store.claim(run_id, steal=steal)
+    try:
+        stored = await store.load(run_id)
+        machine, first = replayed(stored)
+        _check_bindings(machine, bindings)
+        values = _values(stored)
+        # Run time goes on while nobody drives the run, so that deadlines of people are kept.
+        at = max(stored.records[-1].at, runs.now() - stored.row.created)
+        facts = [_in_time(machine, to_fact(machine, answer, values), at) for answer in answers]
+    except BaseException:
+        await store.release(claim)
+        raise
+    journal = Journal(store, run_id, graph=stored.row.graph, goal=stored.row.goal, claim=claim)
+    return LocalRun(
+        machine,
+        first,
+        values,
+        bindings,
+        clock=clock,
+        publish=publish,
+        redact=redact,
+        trace_id=trace_id,
+        journal=journal,
+        model=model,
+        ask=ask,
+        log=stored.records,
+        at=at,
+        answers=facts,
+    )
+
+
+def at_rest(stored: StoredRun, now: float, *, asks: bool) -> bool:
+    """Whether there is nothing to go on with: the run is over, or waits for people.
+
+    Args:
+        stored: The run.
+        now: Wall-clock seconds.
+        asks: Whether there is somebody to ask.
+    """
+    if stored.row.outcome == "waiting":
+        overdue = stored.row.until is not None and stored.row.until <= now
+        return not asks and not overdue
+    return stored.row.outcome != "running"
+
+
+def recorded(stored: StoredRun) -> RunResult:
+    """Return the result of a run as it is recorded."""
+    values = _values(stored)
+    return fold(stored.records, lookup=values.get, trace_id=stored.row.trace_id)
+
+
+def _values(stored: StoredRun) -> Values:
+    return Values.restored((value.name, value.provider, value.data, value.encoding) for value in stored.values)
+
+
+def _in_time(machine: Run, fact: Answered, at: float) -> Answered:
+    until = machine.questions()[fact.question].until
+    if until is not None and until <= at:
+        raise InputError(
+            f"the answer to {fact.question} comes {at - until:.0f} s after its deadline; "
+            "resume the run, and the policy answers instead"
+        )
+    return fact
+
+
+def replayed(stored: StoredRun) -> tuple[Run, RunStarted]:
+    """Return the machine of a recorded run as its record left it, and its first record.
+
+    Raises:
+        RecordError: The facts do not lead to the recorded decisions any more.
+    """
+    machine, written = Run.replay(stored.records)
+    for recorded, decided in zip(stored.records, written, strict=False):
+        if recorded != decided:
+            raise RecordError(
+                f"run {stored.row.run_id} was recorded by another version of orchestrator, which decided otherwise at "
+                f"record {recorded.seq} ({recorded.event.event}); go on with it under that version"
+            )
+    if len(written) != len(stored.records):
+        raise RecordError(f"the record of run {stored.row.run_id} is not whole")
+    first = stored.records[0].event
+    assert isinstance(first, RunStarted)
+    return machine, first
+
+
+def _check_bindings(machine: Run, bindings: Bindings) -> None:
+    """Check that everything which the run's own graph names can be called today."""
+    missing = [node.name for node in machine.graph.nodes if node.name not in bindings.nodes]
+    missing += [goal.name for goal in machine.graph.goals if goal.check and goal.name not in bindings.checks]
+    for node in machine.graph.nodes:
+        binding = bindings.nodes.get(node.name)
+        if binding is None:
+            continue
+        wanted = {"undo": node.undo, "verify": node.verify, "when": node.guard, "approve": node.gate == "function"}
+        there = {"undo": binding.undo, "verify": binding.verify, "when": binding.guard, "approve": binding.gate}
+        missing += [f"{node.name} ({key})" for key, needed in wanted.items() if needed and there[key] is None]
+    if missing:
+        raise RecordError(f"the run's graph has {', '.join(missing)}, which today's graph cannot call")

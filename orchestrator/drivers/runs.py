@@ -1,0 +1,91 @@
+"""The run log that an orchestrator writes to: opened when a run needs it, pruned once, closed with its owner."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.drivers.journal import Journal
+from orchestrator.errors import InputError
+from orchestrator.events import RunStarted
+
+if TYPE_CHECKING:
+    from orchestrator.store import RunRow, Store, StoredRun
+
+__all__ = ("Runs",)
+
+
+class Runs:
+    """A run log, or none.
+
+    Args:
+        store: A path, a URL, an open store (which stays open), or None.
+        keep: Seconds that finished runs are kept; None: for ever.
+        source: The path of the graph file that runs are started from.
+        now: Returns wall-clock seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store | str | Path | None,
+        *,
+        keep: float | None = None,
+        source: str | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._given = store
+        self._keep = keep
+        self._source = source
+        self._store: Store | None = None
+        self.now = now
+
+    @property
+    def durable(self) -> bool:
+        """Whether runs are recorded."""
+        return self._given is not None
+
+    def open(self) -> Store:
+        """Return the store.
+
+        Raises:
+            InputError: There is none.
+        """
+        from orchestrator.store import Store
+
+        if self._given is None:
+            raise InputError("this orchestrator records nothing; give it a store, such as store='runs.db'")
+        if self._store is None:
+            self._store = self._given if isinstance(self._given, Store) else Store.open(self._given)
+        return self._store
+
+    def journal(self, first: RunStarted, graph: str, trace_id: str) -> Journal | None:
+        """Return the journal of a new run; None where nothing is recorded."""
+        if self._given is None:
+            return None
+        source, prune = self._source, self._prune
+        return Journal(
+            self.open(), first.run_id, graph=graph, goal=first.goal, source=source, trace_id=trace_id, prepare=prune
+        )
+
+    async def load(self, run_id: str) -> StoredRun:
+        """Return a recorded run, by its id or a beginning of it that no other run has."""
+        store = self.open()
+        return await store.load(await store.find(run_id))
+
+    async def resumable(self, graph: str) -> list[RunRow]:
+        """Return the unfinished runs of a graph that no live process drives, oldest first."""
+        return [row for row in await self.open().resumable() if row.graph == graph]
+
+    async def _prune(self) -> None:
+        """Delete, once, what the policy does not keep."""
+        keep, self._keep = self._keep, None
+        if keep is not None:
+            await self.open().prune(self.now() - keep)
+
+    async def aclose(self) -> None:
+        """Close the store, unless it was given open."""
+        store, self._store = self._store, None
+        if store is not None and store is not self._given:
+            await store.aclose()
