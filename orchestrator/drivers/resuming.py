@@ -30,13 +30,16 @@ async def taken_over(
     steal: bool,
     bindings: Bindings,
     clock: Callable[[], float],
-    publish: Callable[[str, Record], None],
+    begin: Callable[[RunStarted], tuple[Callable[[str, Record], None], str]],
     redact: Callable[[str], str],
-    trace_id: str,
     model: DecisionModel | None,
     ask: Ask | None,
 ) -> LocalRun:
-    """Return a recorded run, claimed and ready to go on; the arguments are those of `LocalRun` and `Orchestrator`."""
+    """Return a recorded run, claimed and ready to go on; the arguments are those of `LocalRun` and `Orchestrator`.
+
+    *begin* is given the run's first record once nothing can go wrong any more, and returns what takes its records, and
+    its trace: a run that is refused leaves no trace, and one that somebody else drives keeps its own.
+    """
     stored, journal = await runs.claimed(run_id, steal=steal)
     try:
         machine, first = replayed(stored)
@@ -45,6 +48,7 @@ async def taken_over(
         # Run time goes on while nobody drives the run, so that deadlines of people are kept.
         at = max(stored.records[-1].at, runs.now() - stored.row.created)
         facts = [_in_time(machine, to_fact(machine, answer, values), at) for answer in answers]
+        publish, trace_id = begin(first)
     except BaseException:
         await journal.release()
         raise

@@ -76,6 +76,10 @@ class Runs:
             unreleased=self._unreleased.append,
         )
 
+    async def find(self, run_id: str) -> str:
+        """Return the whole id of a recorded run, given it or a beginning of it that no other run has."""
+        return await self.open().find(run_id)
+
     async def claimed(self, run_id: str, *, steal: bool) -> tuple[StoredRun, Journal]:
         """Claim a recorded run; return all that is held of it, and its journal.
 
@@ -106,8 +110,7 @@ class Runs:
 
     async def load(self, run_id: str) -> StoredRun:
         """Return a recorded run, by its id or a beginning of it that no other run has."""
-        store = self.open()
-        return await store.load(await store.find(run_id))
+        return await self.open().load(await self.find(run_id))
 
     async def resumable(self, graph: str) -> list[RunRow]:
         """Return the unfinished runs of a graph that no live process drives, oldest first."""

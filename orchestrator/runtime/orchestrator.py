@@ -7,7 +7,6 @@ telemetry outlets), and runs, which it starts and forgets.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
@@ -23,7 +22,7 @@ from orchestrator.drivers.answers import Answer, Ask
 from orchestrator.drivers.resuming import at_rest, recorded, taken_over
 from orchestrator.drivers.runs import Runs
 from orchestrator.errors import InputError
-from orchestrator.events import Record
+from orchestrator.events import Record, RunStarted
 from orchestrator.graph import INPUT
 from orchestrator.policy import Policy
 from orchestrator.result import RunResult
@@ -90,7 +89,8 @@ class Orchestrator(Configured):
 
         policy = Policy.model_validate(policy) if isinstance(policy, Mapping) else policy
         spec, functions = spec_from_tools(tools, goals, **rest)
-        resolved = resolve(spec, functions=functions, policy=policy)
+        decider = None if model is None else model.name
+        resolved = resolve(spec, functions=functions, policy=policy, decider=decider)
         super().__init__(resolved, functions, clock=clock, environ=environ)
         self._link(sinks, tracer, store, model, ask)
 
@@ -126,7 +126,7 @@ class Orchestrator(Configured):
         Raises:
             SpecError: Something is wrong with the file; holds every problem with its place.
         """
-        resolved, loaded = load(path, policy, environ=os.environ if environ is None else environ, imports=imports)
+        resolved, loaded = load(path, policy, environ=environ, imports=imports, decider=model)
         self = cls.__new__(cls)
         Configured.__init__(self, resolved, {}, clock=clock, environ=environ, loaded=loaded)
         self._link(sinks, tracer, store, model, ask, source=str(Path(path).resolve()))
@@ -227,8 +227,11 @@ class Orchestrator(Configured):
             ask=self._ask,
         )
 
-    def _publish(self, run_id: str, on_record: OnRecord | None) -> tuple[Callable[[str, Record], None], str]:
-        outlets, trace_id = self._outlets.begin(run_id, self.graph.name)
+    def _publish(
+        self, run_id: str, on_record: OnRecord | None, started: RunStarted | None = None
+    ) -> tuple[Callable[[str, Record], None], str]:
+        """Begin a run's trace, or with its first record the next one; return what takes its records, and its id."""
+        outlets, trace_id = self._outlets.begin(run_id, self.graph.name, started=started)
 
         def publish(run: str, record: Record) -> None:
             for outlet in outlets:
@@ -314,18 +317,15 @@ class Orchestrator(Configured):
         on_record: OnRecord | None = None,
     ) -> LocalRun:
         """Claim a recorded run and prepare to go on with it: for callers that want to cancel it, or answer at once."""
-        stored = await self._runs.load(run_id)
-        publish, trace_id = self._publish(stored.row.run_id, on_record)
         return await taken_over(
             self._runs,
-            stored.row.run_id,
+            await self._runs.find(run_id),
             answers,
             steal=steal,
             bindings=self._bound(),
             clock=self._clock,
-            publish=publish,
+            begin=lambda first: self._publish(first.run_id, on_record, first),
             redact=self._redactor.redact,
-            trace_id=trace_id,
             model=self._decider(),
             ask=self._ask,
         )
