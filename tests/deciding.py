@@ -108,6 +108,7 @@ class Drive:
     at: float = 0.0
 
     def __post_init__(self) -> None:
+        self.asked = sum(isinstance(record.event, QuestionAsked) for record in self.log)
         self.first = self.scene.simulation.first_record()
         self.clock = Clock(self.scene, self.first.seed)
         self.machine = self.scene.simulation.blueprint.run(self.first)
@@ -140,8 +141,10 @@ class Drive:
     def _feed(self, fact: Fact) -> Moved:
         step = self.machine.feed(fact, self.at)
         for record in step.records:
-            if isinstance(record.event, QuestionAsked):
-                self._ask(record.event, sum(isinstance(r.event, QuestionAsked) for r in self.log), record.at)
+            # What is asked again when the run is taken over has its word already.
+            if isinstance(record.event, QuestionAsked) and not isinstance(fact, RunResumed):
+                self._ask(record.event, self.asked, record.at)
+                self.asked += 1
             self.log.append(record)
         for command in step.commands:
             self._carry_out(command)

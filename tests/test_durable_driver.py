@@ -48,6 +48,10 @@ pytestmark = pytest.mark.anyio
 
 ASK = {"ask": "o-1"}
 MET = ("met", "refunded")
+BY_MODEL: dict[str, Any] = {
+    "policy": {"escalation": {"by": "model", "model": "scripted"}},
+    "models": {"scripted": {"model": "scripted", "base_url": "http://127.0.0.1:9"}},
+}
 
 
 @pytest.fixture
@@ -181,7 +185,8 @@ async def test_a_driver_that_cannot_record_stops_before_the_effect(
         again = Calls(truth=by_stripe if "stripe" in calls.made else None)
         async with refund(again, store=url) as orchestrator:
             result = await orchestrator.resume(run_id)
-        assert result.outcome in ("met", "waiting")
+        # Whether an unmarked call that was in flight has happened, nobody can find out.
+        assert outcome(result) == MET or (calls.made[-1] == "mail" and result.outcome == "demoted")
         assert [*calls.made, *again.made].count("stripe") <= 1
         assert [*calls.made, *again.made].count("mail") <= 1
 
@@ -233,9 +238,8 @@ async def test_guards_and_models_are_cancelled_when_the_driver_stops(store: Watc
         async def aclose(self) -> None:
             """Nothing to close."""
 
-    policy = {"escalation": {"by": "model"}}
     calls = Calls({"crm": fails})
-    run = refund(calls, store=store, policy=policy, model=Slow()).start(ASK)
+    run = refund(calls, store=store, **BY_MODEL, model=Slow()).start(ASK)
     async with anyio.create_task_group() as tasks:
 
         async def drive() -> None:
@@ -587,7 +591,7 @@ async def test_what_has_finished_is_not_called_again(url: str) -> None:
     async with dead("mail", url, first), watched(url) as store:
         calls = Calls(seen=note)
         result = await refund(calls, store=store, policy={"effects": {"keep": True}}).resume("r", steal=True)
-    assert first.made == ["crm", "bank", "guard stripe", "gate stripe", "stripe", "mail"]
+    assert first.made == ["bank", "crm", "guard stripe", "gate stripe", "stripe", "mail"]
     assert [what for what, _ in seen] == ["undo stripe"]
     assert seen[0][1] == {"result": "by stripe", "key": "r:stripe"}
     assert result.outcome == "demoted"
@@ -708,7 +712,7 @@ async def test_a_graph_that_has_lost_a_node_is_refused(url: str, store: Watched)
         return order
 
     today = Orchestrator(tools=[crm, stripe], goals={"g": ["paid"]}, name="refund", store=store)
-    with pytest.raises(RecordError, match=r"bank, wire, mail, refunded, stripe \(undo\), stripe \(verify\)") as caught:
+    with pytest.raises(RecordError, match=r"bank, mail, wire, refunded, stripe \(undo\), stripe \(verify\)") as caught:
         await today.resume("r")
     assert "stripe (when)" in str(caught.value)
     assert "stripe (approve)" in str(caught.value)
@@ -760,7 +764,7 @@ async def test_finished_runs_are_kept_as_long_as_the_policy_says(url: str) -> No
 
 async def waits(url: str, question: str) -> None:
     """Record a run that waits for the answer to one question."""
-    kind, _, node = question.partition(":")
+    kind = question.partition(":")[0]
     async with watched(url) as store:
         calls = Calls({"stripe": lost, "crm": fails} if kind != "approve" else {})
         if kind == "settle":
@@ -857,7 +861,7 @@ async def test_an_answer_that_comes_too_late_is_refused(url: str) -> None:
     assert "stripe" not in calls.made
 
 
-# ------------------------------------------------------------------------------------------------------ people, in process
+# ----------------------------------------------------------------------------------------------------- people, in process
 
 
 async def test_a_callback_is_asked_and_its_answer_is_recorded(store: Watched, url: str) -> None:
@@ -1044,15 +1048,14 @@ async def test_a_run_whose_process_dies_while_the_model_is_asked_asks_it_again(u
         return Verdict("demote:looked_up", reason="the order is known", calls=1, usd=0.01, tokens=100)
 
     first, second = Model(never), Model(demotes)
-    policy = {"escalation": {"by": "model"}}
     calls = Calls({"stripe": fails, "wire": fails})
     async with watched(url) as store, watched(url) as other:
-        run = refund(calls, store=store, policy=policy, model=first).start(ASK, run_id="r")
+        run = refund(calls, store=store, **BY_MODEL, model=first).start(ASK, run_id="r")
         task = asyncio.create_task(run.run())
         while not first.asked:
             await anyio.lowlevel.checkpoint()
         again = Calls()
-        result = await refund(again, store=other, policy=policy, model=second).resume("r", steal=True)
+        result = await refund(again, store=other, **BY_MODEL, model=second).resume("r", steal=True)
         task.cancel()
         with pytest.raises(FencedError):
             await task
@@ -1073,9 +1076,8 @@ async def test_a_model_that_raises_or_is_cancelled_by_itself_leaves_the_policy_t
 
     for decide, error in ((broken, "OSError"), (gone, "CancelledError")):
         calls = Calls({"stripe": fails, "wire": fails})
-        policy = {"escalation": {"by": "model"}}
         with anyio.fail_after(10):
-            result = await refund(calls, store=store, policy=policy, model=Model(decide)).run(ASK)
+            result = await refund(calls, store=store, **BY_MODEL, model=Model(decide)).run(ASK)
         assert outcome(result) == ("demoted", "looked_up")
         (answered,) = [record.event for record in result.records if record.event.event == "model_answered"]
         assert (answered.choice, answered.error) == (None, error)

@@ -21,6 +21,7 @@ from orchestrator.redact import Redactor
 from orchestrator.simulate import Simulation
 
 if TYPE_CHECKING:
+    from orchestrator.escalation import DecisionModel
     from orchestrator.faults import FaultPlan
     from orchestrator.nodes.binding import Bindings
     from orchestrator.nodes.python import RawCall
@@ -175,20 +176,26 @@ class Configured:
 
 
 def load(
-    path: str | Path, policy: Policy | Mapping[str, Any] | str | None, *, environ: Mapping[str, str], imports: bool
+    path: str | Path,
+    policy: Policy | Mapping[str, Any] | str | None,
+    *,
+    environ: Mapping[str, str] | None,
+    imports: bool,
+    decider: DecisionModel | None = None,
 ) -> tuple[Resolved, Loaded]:
     """Load a graph file under a policy; the arguments are those of `Orchestrator.from_yaml`."""
     from orchestrator.spec.load import load_file
     from orchestrator.spec.policies import is_path, load_policy
     from orchestrator.spec.resolve import resolve
 
+    environ = os.environ if environ is None else environ
     loaded = load_file(path, environ=environ)
     if isinstance(policy, str):
         file, by_path = Path(policy), is_path(policy)
         policy = load_policy(file.name if by_path else policy, root=file.parent, environ=environ)
     elif isinstance(policy, Mapping):
         policy = Policy.model_validate(policy)
-    resolved = resolve(loaded, policy=policy, imports=imports)
+    resolved = resolve(loaded, policy=policy, imports=imports, decider=None if decider is None else decider.name)
     if loaded.spec.name is None:
         resolved = replace(resolved, graph=replace(resolved.graph, name=Path(path).stem))
     return resolved, loaded

@@ -7,7 +7,6 @@ telemetry outlets), and runs, which it starts and forgets.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import suppress
@@ -80,7 +79,8 @@ class Orchestrator(Connected):
 
         policy = Policy.model_validate(policy) if isinstance(policy, Mapping) else policy
         spec, functions = spec_from_tools(tools, goals, **rest)
-        resolved = resolve(spec, functions=functions, policy=policy)
+        decider = None if model is None else model.name
+        resolved = resolve(spec, functions=functions, policy=policy, decider=decider)
         super().__init__(resolved, functions, clock=clock, environ=environ)
         self._link(sinks, tracer, store, model, ask)
 
@@ -116,7 +116,7 @@ class Orchestrator(Connected):
         Raises:
             SpecError: Something is wrong with the file; holds every problem with its place.
         """
-        resolved, loaded = load(path, policy, environ=os.environ if environ is None else environ, imports=imports)
+        resolved, loaded = load(path, policy, environ=environ, imports=imports, decider=model)
         self = cls.__new__(cls)
         Configured.__init__(self, resolved, {}, clock=clock, environ=environ, loaded=loaded)
         self._link(sinks, tracer, store, model, ask, source=str(Path(path).resolve()))
