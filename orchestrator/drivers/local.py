@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import anyio
@@ -201,14 +201,7 @@ class LocalRun:
         """Make records durable and tell of them; True where the caller was cancelled meanwhile."""
         interrupted = False
         if self.journal is not None:
-            writing = asyncio.ensure_future(self.journal.write(records, self.values.unrecorded()))
-            while not writing.done():
-                try:
-                    await asyncio.shield(writing)
-                except asyncio.CancelledError:
-                    # What was decided is recorded all the same: half a step is none that could be resumed.
-                    interrupted = True
-            writing.result()
+            interrupted = await _written(self.journal, records, self.values.unrecorded())
         for record in records:
             self.log.append(record)
             self.publish(self.first.run_id, record)
@@ -302,6 +295,21 @@ class LocalRun:
 
     def _repeatable(self, command: Start) -> bool:
         return self.machine.graph.by_name[command.node].effect in REPEATABLE
+
+
+async def _written(journal: Journal, records: list[Record], values: Sequence[tuple[str, str, bytes, str]]) -> bool:
+    """Make records durable, whatever happens to the caller; True where it was cancelled meanwhile."""
+    # No task of its own: that would cost more turns of the event loop than all the rest.
+    interrupted = False
+    while True:
+        try:
+            with anyio.CancelScope(shield=interrupted):
+                await journal.write(records, values)
+            return interrupted
+        except asyncio.CancelledError:
+            # What was decided is recorded all the same: half a step is none that could be resumed. To write again what
+            # is on its way to the disk changes nothing.
+            interrupted = True
 
 
 def _interrupted(command: Start) -> AttemptEnded:
