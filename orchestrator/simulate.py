@@ -156,7 +156,7 @@ class _Clock:
             time, number, fact = heappop(self.due)
             if number not in self.dropped:
                 if isinstance(fact, Answered):
-                    del self.people[fact.question]
+                    self.people.pop(fact.question, None)
                 return time, fact
 
     def ask(self, question: QuestionAsked, now: float) -> None:
