@@ -1,4 +1,4 @@
-"""A store that can be watched, held up and broken, and runs to be recorded in it, for the tests of the durable driver."""
+"""A store that can be watched, held up and broken, and runs to be recorded in it: for tests of the durable driver."""
 
 from __future__ import annotations
 
@@ -115,7 +115,8 @@ def refund(calls: Calls, **options: Any) -> Orchestrator:
     alternative; the mail about it is unmarked. The goal is checked; a lower one only wants the order.
     """
 
-    reason, limit = options.pop("gate", None), options.pop("stripe_timeout", None)
+    reason: str | None = options.pop("gate", None)
+    limit: str | None = options.pop("stripe_timeout", None)
 
     @tool(provides="order", effect="read", units=1, retry={"attempts": 1})
     async def crm(ask: str) -> Any:

@@ -19,7 +19,7 @@ import anyio
 
 from orchestrator.chance import seed_of
 from orchestrator.drivers.answers import Answer, Ask
-from orchestrator.drivers.resuming import at_rest, recorded, taken_over
+from orchestrator.drivers.resuming import at_rest, each_of, recorded, taken_over
 from orchestrator.drivers.runs import Runs
 from orchestrator.errors import InputError
 from orchestrator.events import Record, RunStarted
@@ -304,9 +304,12 @@ class Orchestrator(Configured):
         return await run.run()
 
     async def resume_all(self) -> tuple[RunResult, ...]:
-        """Go on with every recorded run of this graph that no process drives, one after the other."""
-        rows = await self._runs.resumable(self.graph.name)
-        return tuple([await self.resume(row.run_id) for row in rows])
+        """Go on with every recorded run of this graph that no process drives, one after the other.
+
+        Raises:
+            RecordError: One of them could not go on; raised after all the others.
+        """
+        return await each_of(await self._runs.resumable(self.graph.name), self.resume)
 
     async def reopen(
         self,
