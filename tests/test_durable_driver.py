@@ -320,7 +320,8 @@ async def interrupted(store: Watched, number: int, run: LocalRun, *, natively: b
         scope.cancel()
     await yields(3)
     held.set()
-    await asyncio.wait([task])
+    with anyio.fail_after(10):
+        await asyncio.wait([task])
     return run.result()
 
 
