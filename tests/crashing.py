@@ -15,11 +15,13 @@ import gc
 import inspect
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -29,13 +31,15 @@ from types import TracebackType
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from orchestrator import Orchestrator, ToolFailed, tool
 from orchestrator.chance import unit_interval
 from orchestrator.drivers.answers import Answer
 from orchestrator.drivers.local import LocalRun
-from orchestrator.errors import InputError, RunTakenError, StoreError
-from orchestrator.events import Record
+from orchestrator.errors import InputError, StoreError
+from orchestrator.escalation import Verdict
+from orchestrator.events import ModelAsked, Record
 from orchestrator.nodes.binding import CallContext
 from orchestrator.result import Question
 from orchestrator.store import Store
@@ -44,8 +48,8 @@ __all__ = ("POINTS", "Ended", "Ledger", "Lives", "Row", "Scene", "World", "scene
 
 ROOT = Path(__file__).resolve().parent.parent
 
-POINTS = ("decided", "recorded", "calling", "doing", "done", "called")
-"""Where a life may end: those of the driver, and two inside of a tool, before and after its effect."""
+POINTS = ("decided", "recorded", "calling", "doing", "done", "called", "asked")
+"""Where a life may end: those of the driver, two inside of a tool, before and after its effect, and one of a model."""
 
 SEED = 1
 
@@ -77,6 +81,8 @@ class Scene:
     name: str
     parts: tuple[Part, ...]
     goals: Mapping[str, tuple[str, ...]]
+    by: str
+    """Who decides where no route is left."""
 
 
 def scene(number: int) -> Scene:
@@ -122,7 +128,8 @@ def scene(number: int) -> Scene:
                 )
             )
     whole = pick([("mailed", "paid"), ("mailed", "booked", "paid"), ("paid", "report")], "whole")
-    return Scene(f"scene-{number}", tuple(parts), {"whole": whole, "half": ("booked",), "little": ("offer",)})
+    goals = {"whole": whole, "half": ("booked",), "little": ("offer",)}
+    return Scene(f"scene-{number}", tuple(parts), goals, pick(["policy", "policy", "person", "model"], "by"))
 
 
 # --------------------------------------------------------------------------------------------------------------- ledger
@@ -194,7 +201,9 @@ class World:
             for name, values in self.scene.goals.items()
         ]
         functions = [self._function(part) for part in self.scene.parts]
-        return Orchestrator(tools=functions, goals=goals, policy=POLICY, name=self.scene.name, **options)
+        policy = {**POLICY, "escalation": {"by": self.scene.by}}
+        decider = Model(self) if self.scene.by == "model" else None
+        return Orchestrator(tools=functions, goals=goals, policy=policy, name=self.scene.name, model=decider, **options)
 
     def _function(self, part: Part) -> Callable[..., Any]:
         async def call(*, context: CallContext, **inputs: Any) -> Any:
@@ -280,6 +289,34 @@ class World:
         return Answer(question.id, "yes" if drawn < 0.85 else "no", by="ann")
 
 
+class Model:
+    """A model that decides as the scene and the question say."""
+
+    name = "scripted"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def decide(
+        self,
+        question: ModelAsked,
+        preview: Any,
+        *,
+        timeout: float,  # noqa: ASYNC109  # as the contract has it
+        usd_left: float | None,
+    ) -> Verdict:
+        """Choose one of the options."""
+        self._world.reached("asked")
+        await anyio.lowlevel.checkpoint()
+        failed = ",".join(node for node, *_ in question.failed)
+        drawn = unit_interval("model", self._world.scene.name, question.n, failed)
+        options = [option.id for option in question.options]
+        return Verdict(options[int(drawn * len(options))], reason="so it is drawn", calls=1)
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
 def _run_of(key: str) -> str:
     return key.partition(":")[0]
 
@@ -321,6 +358,10 @@ class Life:
     async def live(self) -> None:
         """Live to the end, if it is to be."""
         LocalRun.checkpoint = staticmethod(self.reached)
+        if "room" in self.told:
+            # Of every file: a disk that is full for whatever is larger.
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.told["room"], resource.RLIM_INFINITY))
         store = Store.open(self.told["url"], patience=self.told.get("patience", 20.0))
         async with store, AsyncExitStack() as stack:
             self.stack, self.store = stack, store
@@ -389,7 +430,7 @@ class Faults:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if isinstance(error, RunTakenError | StoreError | InputError):
+        if isinstance(error, StoreError | InputError):
             self._life.say("refused", self._run, type(error).__name__, str(error))
             return True
         return False
@@ -415,6 +456,7 @@ class Lives:
             [sys.executable, "-m", "tests.crashing"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         )
         self._rest = b""
+        self._said: list[tuple[Any, ...]] = []
         self.kills = 0
         self.born = 0
         assert self._next(None) == ["warm"]
@@ -426,6 +468,7 @@ class Lives:
     def begin(self, **told: Any) -> int:
         """Fork a life; return its pid."""
         self._tell(told)
+        self._said = []
         self.born += 1
         word, pid = self._next(None)
         assert word == "born"
@@ -433,23 +476,26 @@ class Lives:
 
     def end(self, pid: int, kill_after: float | None = None) -> Ended:
         """Wait until a life is over; kill it some seconds after it was awake."""
-        said: list[tuple[Any, ...]] = []
-        patience = None
-        while True:
-            heard = self._next(patience)
+        if kill_after is not None and self.hear("awake") and not self.hear(None, kill_after):
+            os.kill(pid, signal.SIGKILL)  # it is not buried before we say so
+        self.hear(None)
+        *said, (_, status) = self._said
+        self._tell("bury")
+        killed = status == -signal.SIGKILL
+        assert killed or status == 0, f"a life ended with {status}"
+        self.kills += killed
+        return Ended(tuple(said), killed)
+
+    def hear(self, word: str | None, patience: float | None = None) -> bool:
+        """Wait until a life has said a word, or is gone; False if *patience*, in seconds, is not enough."""
+        until = None if patience is None else time.monotonic() + patience
+        while not any(said[0] in (word, "gone") for said in self._said):
+            left = None if until is None else max(until - time.monotonic(), 0.0)
+            heard = self._next(left)
             if heard is None:
-                os.kill(pid, signal.SIGKILL)  # it is not buried before we say so
-                patience = None
-            elif heard[0] == "gone":
-                self._tell("bury")
-                killed = heard[1] == -signal.SIGKILL
-                assert killed or heard[1] == 0, f"a life ended with {heard[1]}"
-                self.kills += killed
-                return Ended(tuple(said), killed)
-            else:
-                said.append(tuple(heard))
-                if heard[0] == "awake":
-                    patience = kill_after
+                return False
+            self._said.append(tuple(heard))
+        return True
 
     def live(self, kill_after: float | None = None, **told: Any) -> Ended:
         """Fork a life and wait until it is over."""

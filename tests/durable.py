@@ -1,4 +1,4 @@
-"""A store that can be watched, held up and broken, and runs to be recorded in it: for the durable driver's tests."""
+"""A store that can be watched, held up and broken, and runs to be recorded in it: for tests of the durable driver."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def refund(calls: Calls, **options: Any) -> Orchestrator:
     """
 
     reason: str | None = options.pop("gate", None)
-    limit = options.pop("stripe_timeout", None)
+    limit: str | None = options.pop("stripe_timeout", None)
 
     @tool(provides="order", effect="read", units=1, retry={"attempts": 1})
     async def crm(ask: str) -> Any:

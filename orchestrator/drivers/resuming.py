@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 from orchestrator.drivers.answers import Answer, Ask, to_fact
 from orchestrator.drivers.local import LocalRun
 from orchestrator.drivers.runs import Runs
 from orchestrator.drivers.values import Values
-from orchestrator.errors import InputError, RecordError
+from orchestrator.errors import FencedError, InputError, RecordError, RunNotFoundError, RunTakenError
 from orchestrator.events import Answered, Record, RunStarted
 from orchestrator.nodes.binding import Bindings
 from orchestrator.result import RunResult, fold
@@ -17,9 +17,9 @@ from orchestrator.run import Run
 
 if TYPE_CHECKING:
     from orchestrator.escalation import DecisionModel
-    from orchestrator.store import StoredRun
+    from orchestrator.store import RunRow, StoredRun
 
-__all__ = ("at_rest", "recorded", "replayed", "taken_over")
+__all__ = ("at_rest", "each_of", "recorded", "replayed", "taken_over")
 
 
 async def taken_over(
@@ -68,6 +68,28 @@ async def taken_over(
         at=at,
         answers=facts,
     )
+
+
+async def each_of(rows: Iterable[RunRow], resume: Callable[[str], Awaitable[RunResult]]) -> tuple[RunResult, ...]:
+    """Resume one run after the other; leave those that somebody else goes on with.
+
+    Raises:
+        RecordError: One of them could not go on; that is no reason to leave the others, so it is raised after them.
+    """
+    results: list[RunResult] = []
+    broken: list[RecordError] = []
+    for row in rows:
+        try:
+            results.append(await resume(row.run_id))
+        except (RunTakenError, FencedError, RunNotFoundError):
+            continue
+        except RecordError as error:
+            broken.append(error)
+    if broken:
+        for other in broken[1:]:
+            broken[0].add_note(str(other))
+        raise broken[0]
+    return tuple(results)
 
 
 def at_rest(stored: StoredRun, now: float, *, asks: bool) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from orchestrator.drivers.answers import Answer, Ask
-from orchestrator.drivers.resuming import at_rest, recorded, taken_over
+from orchestrator.drivers.resuming import at_rest, each_of, recorded, taken_over
 from orchestrator.errors import InputError
 from orchestrator.events import Record
 from orchestrator.graph import INPUT
@@ -254,9 +254,12 @@ class Orchestrator(Connected):
         return await run.run()
 
     async def resume_all(self) -> tuple[RunResult, ...]:
-        """Go on with every recorded run of this graph that no process drives, one after the other."""
-        rows = await self._runs.resumable(self.graph.name)
-        return tuple([await self.resume(row.run_id) for row in rows])
+        """Go on with every recorded run of this graph that no process drives, one after the other.
+
+        Raises:
+            RecordError: One of them could not go on; raised after all the others.
+        """
+        return await each_of(await self._runs.resumable(self.graph.name), self.resume)
 
     async def reopen(
         self,
