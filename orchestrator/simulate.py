@@ -2,23 +2,26 @@
 
 Nothing is called and nothing sleeps. A node answers after its declared latency, costs its declared money and fails as
 often as it declares, or as a fault plan scripts it. Guards, checks and function gates pass; a verify answers the
-script's truth; a model that is asked has no answer, so the policy decides. All chance is a hash of (seed, node,
-attempt), so one run never disturbs another.
+script's truth; a model that is asked has no answer, so the policy decides; people are not there, so that a run which
+needs them ends waiting. Whoever knows better, as from a record, hands over a `Script`. All chance is a hash of (seed,
+node, attempt), so one run never disturbs another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import heappop, heappush
 
 from orchestrator.drivers.first import Blueprint
 from orchestrator.events import (
+    Answered,
     AttemptEnded,
     CallEnded,
     Fact,
     Failure,
     LateResult,
     ModelAnswered,
+    QuestionAsked,
     RunStarted,
     Value,
     Woken,
@@ -29,7 +32,16 @@ from orchestrator.policy import Policy
 from orchestrator.result import RunResult, fold
 from orchestrator.run import AskModel, Call, Cancel, Command, Run, Start, Step, WakeAt
 
-__all__ = ("Simulation", "simulate")
+__all__ = ("Coming", "Script", "Simulation", "simulate")
+
+Coming = tuple[tuple[float, Fact], ...]
+"""Facts, each with the seconds after which it comes; of an attempt, its end is the first."""
+
+Script = Callable[[Start | Call | AskModel | QuestionAsked], Coming | None]
+"""Says what comes of something that one run waits for; None: it is simulated as ever.
+
+Nothing may come of a question to people: nobody answers then, and the run goes on when it is overdue.
+"""
 
 
 def simulate(
@@ -72,10 +84,11 @@ class Simulation:
         down: Mapping[str, str] | None = None,
         seed: int | None = None,
         run_id: str | None = None,
+        script: Script | None = None,
     ) -> RunResult:
         """Simulate one run."""
         first = self.first_record(goal=goal, inputs=inputs, down=down, seed=seed, run_id=run_id)
-        log = [record for _, step in self.steps(first) for record in step.records]
+        log = [record for _, step in self.steps(first, script) for record in step.records]
         return fold(log, lookup=lambda value, provider: {"simulated": provider})
 
     def first_record(
@@ -95,18 +108,21 @@ class Simulation:
         run_id = run_id or f"simulated-{seed}"
         return self.blueprint.first_record(run_id, goal=goal, inputs=values, seed=seed, down=down)
 
-    def steps(self, first: RunStarted) -> Iterator[tuple[Run, Step]]:
+    def steps(self, first: RunStarted, script: Script | None = None) -> Iterator[tuple[Run, Step]]:
         """Go through a run step by step; yields the machine after each fact, and what the fact led to."""
-        clock = _Clock(self, first.seed)
+        clock = _Clock(self, first.seed, script)
         machine = self.blueprint.run(first)
         at = 0.0
         fact: Fact = first
         while True:
             step = machine.feed(fact, at)
+            for record in step.records:
+                if isinstance(record.event, QuestionAsked):
+                    clock.ask(record.event, at)
             for command in step.commands:
                 clock.carry_out(command, at)
             yield machine, step
-            if machine.finished or not clock.due:
+            if not clock.due or (machine.finished and not (machine.state.phase == "waiting" and clock.people)):
                 return
             at, fact = clock.next()
 
@@ -114,14 +130,17 @@ class Simulation:
 class _Clock:
     """The virtual clock of one run: what will happen, in order."""
 
-    def __init__(self, simulation: Simulation, seed: int) -> None:
+    def __init__(self, simulation: Simulation, seed: int, script: Script | None = None) -> None:
         self.nodes = simulation.blueprint.graph.by_name
         self.faults = simulation.faults
         self.seed = seed
+        self.script = script
         self.due: list[tuple[float, int, Fact]] = []
         self.planned: dict[tuple[str, int], int] = {}
         self.dropped: set[int] = set()
         self.truth: dict[str, bool] = {}
+        self.people: dict[str, bool] = {}
+        """The open questions of which it is known what comes: whether an answer is on its way."""
         self.number = 0
 
     def at(self, time: float, fact: Fact, *, first: bool = False) -> int:
@@ -136,11 +155,24 @@ class _Clock:
         while True:
             time, number, fact = heappop(self.due)
             if number not in self.dropped:
+                if isinstance(fact, Answered):
+                    del self.people[fact.question]
                 return time, fact
+
+    def ask(self, question: QuestionAsked, now: float) -> None:
+        """Ask people; what is asked again while its answer is on the way is not asked twice."""
+        if self.script is None or self.people.get(question.question):
+            return
+        coming = self.script(question)
+        if coming is not None:
+            self.people[question.question] = bool(coming)
+            self._let_come(coming, now)
 
     def carry_out(self, command: Command, now: float) -> None:
         """Do what the machine asks, in virtual time."""
         match command:
+            case Start() | Call() | AskModel() if self._scripted(command, now):
+                pass
             case Start():
                 self._start(command, now)
             case Cancel():
@@ -155,6 +187,23 @@ class _Clock:
                 self.at(now, ModelAnswered(command.n, None, error="simulated"), first=True)
             case WakeAt():
                 self.at(command.at, Woken())
+
+    def _scripted(self, command: Start | Call | AskModel, now: float) -> bool:
+        """Let happen what the script knows; False where it does not."""
+        coming = None if self.script is None else self.script(command)
+        if not coming:
+            return False
+        number = self._let_come(coming, now)
+        match command, coming[0][1]:
+            case Start(), AttemptEnded(outcome=outcome, failure=failure):
+                self.planned[command.node, command.attempt] = number
+                self.truth[command.node] = outcome == "succeeded" or (failure is not None and failure.happened != "no")
+        return True
+
+    def _let_come(self, coming: Coming, now: float) -> int:
+        """Let facts come; return the number of the first one."""
+        numbers = [self.at(now + seconds, fact) for seconds, fact in coming]
+        return numbers[0] if numbers else 0
 
     def _start(self, command: Start, now: float) -> None:
         node = self.nodes[command.node]

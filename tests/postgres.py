@@ -42,6 +42,7 @@ class Postgres:
                 os.chown(path, self._owner.pw_uid, self._owner.pw_gid)
         self._run("initdb", "--no-sync", "--no-instructions", "--encoding=utf8", "--locale=C", f"--username={USER}",
                   "--auth=scram-sha-256", f"--pwfile={word}", f"--pgdata={self._data}")  # fmt: skip
+        self._guard = self._guarded()
         self.start()
 
     def start(self) -> None:
@@ -57,8 +58,10 @@ class Postgres:
         self._run("pg_ctl", "-w", "-t", str(SECONDS), "-D", str(self._data), "-m", mode, "stop")
 
     def close(self) -> None:
-        """End the server and remove all that it wrote."""
-        self.stop(kill=True)
+        """End the server, if it runs, and remove all that it wrote."""
+        assert self._guard.stdin is not None
+        self._guard.stdin.close()
+        self._guard.wait(2 * SECONDS)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def create_schema(self) -> str:
@@ -79,6 +82,14 @@ class Postgres:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
+    def _guarded(self) -> subprocess.Popen[bytes]:
+        """Start what ends the server when this process is over, also when it was killed: its input ends then."""
+        stop = f"read -r _; {self._programs / 'pg_ctl'} -w -D {self._data} -m immediate stop; rm -rf {self._folder}"
+        return subprocess.Popen(
+            ["/bin/sh", "-c", stop], cwd="/", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, start_new_session=True, **_as(self._owner),
+        )  # fmt: skip
+
     def _run(self, program: str, *arguments: str) -> None:
         # Never a pipe: the server would hold it open.
         output = self._folder / "output"
@@ -98,15 +109,16 @@ def _owner() -> pwd.struct_passwd | None:
     return names.get("postgres") or names["nobody"]
 
 
+def _as(owner: pwd.struct_passwd | None) -> dict[str, Any]:
+    return {} if owner is None else {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+
+
 def _run_as(owner: pwd.struct_passwd | None, command: list[str], folder: Path, output: Any = subprocess.DEVNULL) -> int:
-    other: dict[str, Any] = {}
-    if owner is not None:
-        other = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
     environment["LC_ALL"] = "C"
     return subprocess.run(
         command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-        timeout=2 * SECONDS, check=False, **other,
+        timeout=2 * SECONDS, check=False, **_as(owner),
     ).returncode  # fmt: skip
 
 

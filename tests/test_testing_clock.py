@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 from typing import Any
@@ -139,7 +140,7 @@ def test_the_clock_stands_still_for_a_thread(kind: str) -> None:
 def test_the_clock_stands_still_for_a_child_program() -> None:
     """A program takes real time and no virtual time, also after it has closed its output."""
     clock = VirtualClock(patience=60)
-    program = "import sys, time; print('hi', flush=True); sys.stdout.close(); sys.stderr.close(); time.sleep(0.2)"
+    program = "import os, time; print('hi', flush=True); os.close(1); os.close(2); time.sleep(0.2)"
 
     async def main() -> bytes:
         with anyio.fail_after(1):
@@ -150,35 +151,64 @@ def test_the_clock_stands_still_for_a_child_program() -> None:
 
 
 def test_the_clock_stands_still_for_a_socket() -> None:
-    """What is on its way over a socket comes before the next timer."""
+    """An answer that is on its way over a socket comes before the next timer, however late it really is."""
     clock = VirtualClock(patience=60)
+    with socket.create_server(("127.0.0.1", 0)) as server:
 
-    async def main() -> bytes:
-        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4)
+                threading.Event().wait(0.1)  # the peer is another program: it takes real time
+                connection.sendall(b"pong")
 
-        async def answer(stream: Any) -> None:
-            async with stream:
-                data = await stream.receive()
-                await anyio.to_thread.run_sync(threading.Event().wait, 0.05)
-                await stream.send(data)
+        peer = threading.Thread(target=answer)
+        peer.start()
 
-        async with anyio.create_task_group() as group:
-            group.start_soon(listener.serve, answer)
-            async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+        async def main() -> bytes:
+            async with await anyio.connect_tcp("127.0.0.1", server.getsockname()[1]) as stream:
                 with anyio.fail_after(1):
                     await stream.send(b"ping")
-                    data = await stream.receive()
-            group.cancel_scope.cancel()
-        await listener.aclose()
-        return data
+                    return await stream.receive()
 
-    assert clock.run(main) == b"ping"
+        assert clock.run(main) == b"pong"
+        peer.join()
     assert clock.now == 0
 
 
+def test_a_socket_that_says_nothing_is_waited_for_once() -> None:
+    """A server that merely listens costs the clock's patience at first, not at every wait."""
+
+    class Counting(VirtualClock):
+        waits = 0
+
+        @property
+        def patience(self) -> float:
+            Counting.waits += 1
+            return 0.01
+
+        @patience.setter
+        def patience(self, value: float) -> None: ...
+
+    clock = Counting()
+
+    async def main() -> None:
+        async with (
+            await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(listener.serve, lambda stream: None)
+            for _ in range(20):
+                await anyio.sleep(1)
+            group.cancel_scope.cancel()
+
+    clock.run(main)
+    assert clock.now == 20
+    assert Counting.waits <= 3  # one more for each thread that set the server up
+
+
 def test_patience_ends() -> None:
-    """A thread that is not heard of is taken as hanging: its timeout comes, and is not waited for again."""
+    """A thread that is not heard of is taken as hanging: its timeout comes."""
     clock = VirtualClock(patience=0.05)
     stop = threading.Event()
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 from pathlib import Path
 
 import pytest
 
+import orchestrator.testing
 from orchestrator.testing import World, failure_matrix
 from orchestrator.testing.snapshots import LogSnapshots
 
@@ -126,6 +129,15 @@ def test_a_user_tests_a_graph_without_importing_anything(project: pytest.Pyteste
         "    assert result.route == ('crm', 'wire', 'email')\n"
         "    assert result.seconds == 23\n"
     )
+    project.runpytest().assert_outcomes(passed=1)
+
+
+def test_the_example_of_the_docstring_runs(project: pytest.Pytester) -> None:
+    """What `help(orchestrator.testing)` shows is a test that passes, beside the refund example."""
+    shutil.copytree(ROOT / "examples" / "refund", project.path, dirs_exist_ok=True)
+    block = re.search(r"::\n\n(    def test_.*?)\n\n\S", orchestrator.testing.__doc__ or "", re.DOTALL)
+    assert block is not None
+    (project.path / "test_example.py").write_text(textwrap.dedent(block[1]))
     project.runpytest().assert_outcomes(passed=1)
 
 

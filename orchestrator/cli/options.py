@@ -29,6 +29,7 @@ __all__ = (
     "json_option",
     "load",
     "load_faults",
+    "offer",
     "policy_option",
     "seed_option",
 )
@@ -38,27 +39,27 @@ F = TypeVar("F", bound=Callable[..., Any])
 file_argument = click.argument("file", type=click.Path(path_type=Path))
 
 
-def _offer(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+def offer(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
     """Return what the shell asks for completions; it is imported only then."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from orchestrator.cli import completing
 
-        offer: Callable[..., list[CompletionItem]] = getattr(completing, kind)
-        return offer(ctx, param, incomplete)
+        find: Callable[..., list[CompletionItem]] = getattr(completing, kind)
+        return find(ctx, param, incomplete)
 
     return complete
 
 
 goal_option = click.option(
-    "--goal", metavar="NAME", help="The goal to ask for; default: the best one.", shell_complete=_offer("goals")
+    "--goal", metavar="NAME", help="The goal to ask for; default: the best one.", shell_complete=offer("goals")
 )
 down_option = click.option(
     "--down",
     metavar="NODE",
     multiple=True,
     help="Do without this node; may be repeated.",
-    shell_complete=_offer("nodes"),
+    shell_complete=offer("nodes"),
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 seed_option = click.option("--seed", type=int, metavar="N", help="Decides what is left to chance.")
@@ -66,7 +67,7 @@ policy_option = click.option(
     "--policy",
     metavar="P",
     help="A policy's name or file, instead of the graph's own.",
-    shell_complete=_offer("policies"),
+    shell_complete=offer("policies"),
 )
 faults_option = click.option(
     "--faults", type=click.Path(path_type=Path), metavar="FILE", help="Faults to inject, as YAML."

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.driving import drive, narrator, print_result
+from orchestrator.cli.driving import drive, narrator, print_result, tells
 from orchestrator.cli.options import (
     faults_option,
     file_argument,
@@ -25,7 +25,7 @@ from orchestrator.cli.options import (
     seed_option,
 )
 from orchestrator.cli.output import exit_code
-from orchestrator.cli.store import store_option, store_url
+from orchestrator.cli.store import named, store_option, store_url
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -82,7 +82,8 @@ def command(
         quiet = as_json or events or log
         result = anyio.run(_run, orchestrator, given, plan, options, events, quiet)
     if not events:
-        print_result(result, as_json=as_json)
+        typed = None if no_store else named(result.run_id, store)
+        print_result(result, as_json=as_json, named=typed, told=tells(quiet=quiet))
     raise SystemExit(exit_code(result.outcome, result.reason, allow_demoted=allow_demoted))
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.driving import drive, narrator, print_result
-from orchestrator.cli.options import json_option
-from orchestrator.cli.output import Exit, console, exit_code, json_line, print_json
-from orchestrator.cli.store import find_orchestrator, open_store, run_argument, store_option
+from orchestrator.cli.driving import drive, narrator, print_result, tells
+from orchestrator.cli.listing import OUTCOMES, ago, rows_of, table_lines, to_type
+from orchestrator.cli.options import down_option, json_option, offer
+from orchestrator.cli.output import Exit, exit_code, json_line, print_json
+from orchestrator.cli.store import file_option, find_orchestrator, named, open_store, run_argument, store_option
 from orchestrator.errors import InputError, OrchestratorError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.events import Record
     from orchestrator.replaying import Replay
     from orchestrator.result import RunResult
@@ -25,13 +28,8 @@ __all__ = ("command",)
 
 POLL = 0.3
 """Seconds between two looks at a run that is followed."""
-
-file_option = click.option(
-    "--file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The graph file, if not the one it was started from.",
-)
+LOOKS = 10
+"""Looks without news after which it is found out whether the run's process still lives."""
 
 
 @click.group("runs")
@@ -44,49 +42,28 @@ def command() -> None:
 
 @command.command("list")
 @click.option("-n", "--limit", type=click.IntRange(1), default=20, show_default=True, help="The newest so many.")
-@click.option("--outcome", metavar="O", help="Only running, waiting, met, demoted, failed or cancelled ones.")
+@click.option("--outcome", type=click.Choice(OUTCOMES), metavar="O", help=f"Only those that are {'|'.join(OUTCOMES)}.")
+@click.option("--graph", metavar="NAME", help="Only those of this graph.")
 @store_option
 @json_option
-def list_runs(limit: int, outcome: str | None, store: str | None, as_json: bool) -> None:
-    """List the newest runs."""
+def list_runs(limit: int, outcome: str | None, graph: str | None, store: str | None, as_json: bool) -> None:
+    """List the newest runs. One that is *stopped* lost its process before its end."""
     import anyio
 
-    async def rows() -> tuple[RunRow, ...]:
+    async def find() -> tuple[list[RunRow], str]:
         async with open_store(store) as opened:
-            return await opened.runs(limit=limit, outcome=outcome)
+            return await rows_of(opened, limit, outcome, graph), opened.url
 
-    found = anyio.run(rows)
+    found, url = anyio.run(find)
     if as_json:
-        print_json([_row_as_dict(row) for row in found])
-        return
-    if not found:
-        click.echo("no runs", err=True)
-        return
-    for line in _table([_columns(row) for row in found]):
-        click.echo(line)
-
-
-def _columns(row: RunRow) -> tuple[str, ...]:
-    state = row.outcome
-    if row.outcome == "running" and not row.alive:
-        state = "stopped"
-    reason = {"waiting": ", ".join(row.questions), "stopped": f"orchestrator runs resume {row.run_id[:8]}"}
-    goal = row.reached or row.goal
-    return (row.run_id[:8], _when(row.created), row.graph, state, goal, reason.get(state, row.reason or ""))
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    rows = [("RUN", "STARTED", "GRAPH", "OUTCOME", "GOAL", ""), *rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _when(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _row_as_dict(row: RunRow) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in type(row).__dataclass_fields__}
+        print_json(_redact()([dataclasses.asdict(row) for row in found]))
+    elif found:
+        for line in table_lines(found, _now()):
+            click.echo(_redact()(line))
+        for line in to_type(found, store):
+            click.echo(line, err=True)
+    else:
+        click.echo(f"no runs{' like that' if outcome or graph else ''} in {url}", err=True)
 
 
 @command.command("show")
@@ -95,64 +72,88 @@ def _row_as_dict(row: RunRow) -> dict[str, Any]:
 @store_option
 @json_option
 def show(run: str, events: bool, store: str | None, as_json: bool) -> None:
-    """Show RUN: its steps, its decisions and its result."""
+    """Show RUN: its steps, its decisions, its result, and what it asks."""
     from orchestrator.drivers.resuming import recorded
     from orchestrator.events import record_to_dict
-    from orchestrator.redact import Redactor
 
-    stored = _load(run, store)
-    redact = Redactor.from_environment((), os.environ).redact
+    stored, redact = _load(run, store), _redact()
     if events:
         for record in stored.records:
             json_line(redact(record_to_dict(record)))
         return
-    result = redact(recorded(stored))
-    if not as_json:
-        first = f"{stored.row.graph}, started {_when(stored.row.created)}"
-        console().print(f"{first}, {'driven' if stored.row.alive else 'not driven'} now", markup=False)
-    print_result(result, as_json=as_json)
+    result, row, now = redact(recorded(stored)), stored.row, _now()
+    if as_json:
+        more = ("graph", "source", "created", "updated", "alive")
+        print_json({**result.as_dict(), **{name: redact(getattr(row, name)) for name in more}})
+        return
+    typed = named(row.run_id, store)
+    click.echo(redact(f"{row.graph}, started {ago(now - row.created)}"), err=True)
+    state = None
+    if row.outcome == "running" and row.alive:
+        state = f"running, driven by {row.owner}" if row.owner else "running"
+    elif row.outcome == "running":
+        state = f"stopped: its process is gone; go on with: orchestrator runs resume {typed.run}{typed.options}"
+    print_result(result, as_json=False, named=typed, now=now - row.created, head=state)
 
 
 @command.command("tail")
 @run_argument
-@click.option("-f", "--follow", is_flag=True, help="Go on until the run is over or waits.")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the run is over, waits, or has lost its process.")
 @click.option("-n", "--last", type=click.IntRange(0), default=10, show_default=True, help="Begin so many lines back.")
+@click.option("--events", is_flag=True, help="Print every event as a line of JSON.")
 @store_option
-def tail(run: str, follow: bool, last: int, store: str | None) -> None:
+def tail(run: str, follow: bool, last: int, events: bool, store: str | None) -> None:
     """Print the latest events of RUN, a line each."""
     import anyio
 
-    try:
-        anyio.run(_tail, run, follow, last, store)
-    except KeyboardInterrupt:
-        raise SystemExit(Exit.INTERRUPTED) from None
+    anyio.run(_tail, run, follow, last, _event_line if events else _story_line, store)
 
 
-async def _tail(run: str, follow: bool, last: int, url: str | None) -> None:
+async def _tail(run: str, follow: bool, last: int, told: Callable[[Record], str | None], url: str | None) -> None:
     import anyio
 
+    redact = _redact()
     async with open_store(url) as store:
         run_id = await store.find(run)
         stored = await store.load(run_id)
-        lines = [text for record in stored.records if (text := _line(record)) is not None]
-        for text in lines[len(lines) - last if last < len(lines) else 0 :] if last else ():
-            click.echo(text)
-        seq, outcome = stored.row.last_seq, stored.row.outcome
-        while follow and outcome == "running":
-            await anyio.sleep(POLL)
+        lines = [text for record in stored.records if (text := told(record)) is not None]
+        for text in lines[-last:] if last else ():
+            click.echo(redact(text))
+        seq, outcome, alive, looks = stored.row.last_seq, stored.row.outcome, True, 0
+        while follow and outcome == "running" and alive:
+            if looks % LOOKS == 0:
+                alive = run_id not in {row.run_id for row in await store.resumable()}
+            looks += 1
             for record in await store.records_after(run_id, seq):
-                seq, text = record.seq, _line(record)
-                outcome = getattr(record.event, "outcome", outcome) if record.event.event == "run_finished" else outcome
+                seq, looks = record.seq, 1
+                outcome = record.event.outcome if record.event.event == "run_finished" else outcome
+                text = told(record)
                 if text is not None:
-                    click.echo(text)
+                    click.echo(redact(text))
+            if outcome == "running" and alive:
+                await anyio.sleep(POLL)
+    if not alive and outcome == "running":
+        typed = named(run_id, url)
+        click.echo(f"its process is gone; go on with: orchestrator runs resume {typed.run}{typed.options}", err=True)
 
 
-def _line(record: Record) -> str | None:
+def _event_line(record: Record) -> str:
+    from orchestrator.cli.output import as_json
+    from orchestrator.events import record_to_dict
+
+    return as_json(record_to_dict(record), indent=None)
+
+
+def _story_line(record: Record) -> str | None:
     from orchestrator.cli.steps import line
-    from orchestrator.redact import Redactor
 
-    text = line(record)
-    return None if text is None else f"{record.at:9.3f} s  {Redactor.from_environment((), os.environ).redact(text)}"
+    event = record.event
+    if event.event == "run_finished":
+        goal, why = f" {event.goal}" if event.goal else "", f": {event.reason}" if event.reason else ""
+        text: str | None = f"{event.outcome:<12}{(goal + why).lstrip(': ')}".rstrip()
+    else:
+        text = line(record)
+    return None if text is None else f"{record.at:9.3f} s  {text}"
 
 
 def _load(run: str, url: str | None) -> StoredRun:
@@ -165,64 +166,111 @@ def _load(run: str, url: str | None) -> StoredRun:
     return anyio.run(load)
 
 
+def _redact() -> Callable[[Any], Any]:
+    from orchestrator.redact import Redactor
+
+    return Redactor.from_environment((), os.environ).redact
+
+
+def _now() -> float:
+    import time
+
+    return time.time()  # noqa: TID251  # the wall clock of deadlines and ages
+
+
 # ------------------------------------------------------------------------------------------------------------- going on
 
 
 @command.command("resume")
-@click.argument("run", metavar="RUN", required=False)
+@click.argument("run", metavar="[RUN]", required=False, shell_complete=offer("runs"))
 @click.option("--all", "everything", is_flag=True, help="Every run that stopped before its end.")
 @click.option("--steal", is_flag=True, help="Also from a process that seems to be alive; it can then not go on.")
+@click.option("--allow-demoted", is_flag=True, help="Exit 0 also for a lower goal.")
 @file_option
 @store_option
 @json_option
-def resume(run: str | None, everything: bool, steal: bool, file: Path | None, store: str | None, as_json: bool) -> None:
+def resume(
+    run: str | None,
+    everything: bool,
+    steal: bool,
+    allow_demoted: bool,
+    file: Path | None,
+    store: str | None,
+    as_json: bool,
+) -> None:
     """Go on with RUN, or with --all, from the work already done.
 
     Attempts in flight at the crash are made again where they read or are idempotent; for others it is found out, or
-    asked, whether they happened.
+    asked, whether they happened. With --all, a run that cannot go on does not keep the others from it, and the exit
+    code is the greatest of all.
     """
     import anyio
 
     if everything == (run is not None):
         raise InputError("name a run, or give --all")
-    results = anyio.run(_resume, run, steal, file, store, as_json)
+    if everything and (steal or file is not None):
+        raise InputError(f"{'--steal' if steal else '--file'} is for one run: name it, and leave out --all")
+    resuming = _Resuming(steal, file, store, as_json, allow_demoted)
+    if run is None:
+        anyio.run(resuming.all)
+    else:
+        anyio.run(resuming.one, run)
     if as_json:
-        documents = [result.as_dict() for result in results]
-        print_json(documents if everything else documents[0])
-    elif everything and not results:
+        print_json(resuming.documents if everything else resuming.documents[0])
+    elif not resuming.codes:
         click.echo("nothing to resume", err=True)
-    for result in () if as_json else results:
-        print_result(result, as_json=False)
-    raise SystemExit(max((exit_code(result.outcome, result.reason) for result in results), default=Exit.MET))
+    raise SystemExit(max(resuming.codes, default=Exit.MET))
 
 
-async def _resume(run: str | None, steal: bool, file: Path | None, url: str | None, quiet: bool) -> list[RunResult]:
-    async with open_store(url) as store:
-        if run is not None:
-            return [await _go_on(store, await store.find(run), steal, file, quiet)]
-        results = []
-        for row in await store.resumable():
-            try:
-                results.append(await _go_on(store, row.run_id, steal, file, quiet))
-            except OrchestratorError as error:
-                # One run that cannot go on is no reason to leave the others.
-                click.echo(f"run {row.run_id[:8]}: {error}", err=True)
-        return results
+class _Resuming:
+    """Goes on with one run after the other."""
 
+    def __init__(self, steal: bool, file: Path | None, url: str | None, as_json: bool, allow_demoted: bool) -> None:
+        self.steal = steal
+        self.file = file
+        self.url = url
+        self.as_json = as_json
+        self.allow_demoted = allow_demoted
+        self.codes: list[Exit] = []
+        self.documents: list[dict[str, Any]] = []
 
-async def _go_on(store: Store, run_id: str, steal: bool, file: Path | None, quiet: bool) -> RunResult:
-    from orchestrator.drivers.resuming import at_rest, recorded
+    async def one(self, run: str) -> None:
+        """Go on with a run."""
+        async with open_store(self.url) as store:
+            await self._go_on(store, await store.find(run))
 
-    stored = await store.load(run_id)
-    if at_rest(stored, _now(), asks=False):
-        return recorded(stored)
-    async with find_orchestrator(stored, file, store) as orchestrator:
-        narrate = narrator(orchestrator.redactor, quiet=quiet)
-        return await drive(await orchestrator.reopen(run_id, steal=steal, on_record=narrate))
+    async def all(self) -> None:
+        """Go on with all runs that stopped, until one is interrupted."""
+        async with open_store(self.url) as store:
+            for row in await store.resumable():
+                if Exit.INTERRUPTED in self.codes:
+                    break
+                if not self.as_json:
+                    click.echo(f"run {row.run_id} of {row.graph}", err=True)
+                try:
+                    await self._go_on(store, row.run_id)
+                except OrchestratorError as error:
+                    # One run that cannot go on is no reason to leave the others.
+                    self.codes.append(Exit.FAILED)
+                    self.documents.append({"run_id": row.run_id, "error": {"message": str(error)}})
+                    if not self.as_json:
+                        click.echo(f"error: {error}", err=True)
 
+    async def _go_on(self, store: Store, run_id: str) -> None:
+        from orchestrator.drivers.resuming import at_rest, recorded
 
-def _now() -> float:
-    return datetime.now(UTC).timestamp()  # noqa: TID251  # the wall clock of deadlines
+        stored, told = await store.load(run_id), tells(quiet=self.as_json)
+        if at_rest(stored, _now(), asks=False):
+            result, told = _redact()(recorded(stored)), False
+        else:
+            async with find_orchestrator(stored, self.file, store) as orchestrator:
+                narrate = narrator(orchestrator.redactor, quiet=self.as_json)
+                run = await orchestrator.reopen(run_id, steal=self.steal, on_record=narrate)
+                result = await drive(run)
+        self.codes.append(exit_code(result.outcome, result.reason, allow_demoted=self.allow_demoted))
+        self.documents.append(result.as_dict())
+        if not self.as_json:
+            print_result(result, as_json=False, named=named(run_id, self.url, self.file), told=told)
 
 
 # ------------------------------------------------------------------------------------------------------------ replaying
@@ -232,9 +280,9 @@ def _now() -> float:
 @run_argument
 @file_option
 @click.option("--recorded-graph", is_flag=True, help="Under the graph of the run itself, not today's.")
-@click.option("--policy", metavar="P", help="A policy's name or file, instead of today's.")
-@click.option("--goal", metavar="NAME", help="Another goal.")
-@click.option("--down", metavar="NODE", multiple=True, help="Do without this node; may be repeated.")
+@click.option("--policy", metavar="P", help="A policy, instead of today's.", shell_complete=offer("policies"))
+@click.option("--goal", metavar="NAME", help="Another goal.", shell_complete=offer("goals"))
+@down_option
 @store_option
 @json_option
 def replay_run(
@@ -247,14 +295,17 @@ def replay_run(
     store: str | None,
     as_json: bool,
 ) -> None:
-    """Plan RUN again under today's graph, costs or policy, and show what would differ. Nothing is called.
+    """Replay RUN under today's graph, costs or policy.
 
-    The tools answer as the record says; a node that the run never called answers as it declares.
+    Nothing is called: tools, models and people answer as the record says, and a node that the run never called as it
+    declares. What then differs is due to the graph and the policy.
     """
     from orchestrator.cli.options import load
     from orchestrator.replaying import replay
 
-    stored = _load(run, store)
+    if recorded_graph and file is not None:
+        raise InputError("--file names another graph than the run's own: leave out --recorded-graph")
+    stored, redact = _load(run, store), _redact()
     graph = chosen = None
     path = file or (Path(stored.row.source) if stored.row.source else None)
     if path is not None and (file is not None or path.is_file()) and not recorded_graph:
@@ -263,15 +314,15 @@ def replay_run(
     elif policy is not None:
         from orchestrator.spec.policies import is_path, load_policy
 
-        named, by_path = Path(policy), is_path(policy)
-        chosen = load_policy(named.name if by_path else policy, root=named.parent, environ=os.environ)
+        at = Path(policy)
+        chosen = load_policy(at.name if is_path(policy) else policy, root=at.parent, environ=os.environ)
     found = replay(stored.records, graph, chosen, goal=goal, down=down)
     under = "its own graph" if graph is None else str(path)
     if as_json:
-        print_json(_replay_as_dict(found))
+        print_json(redact(_replay_as_dict(found)))
     else:
         for line in _replay_lines(found, stored, under):
-            click.echo(line)
+            click.echo(redact(line))
 
 
 def _replay_as_dict(found: Replay) -> dict[str, Any]:
@@ -294,13 +345,15 @@ def _replay_lines(found: Replay, stored: StoredRun, under: str) -> list[str]:
             decision = told(record)
             if record.event.event == "attempt_ended":
                 lines.append(f"{record.event.node}: {record.event.outcome}")
-            elif decision is not None and decision.label != "question":
+            elif decision is not None and decision.label not in ("question", "resumed"):
                 lines.append(f"{decision.label}: {decision.text}")
         return lines
 
     lines = [f"run {stored.row.run_id} of {stored.row.graph}, under {under}"]
     lines += [f"  recorded  {route_text(found.recorded.route)}", f"            {summary(found.recorded)}"]
     lines += [f"  today     {route_text(found.today.route)}", f"            {summary(found.today)}"]
+    for question in found.today.questions:
+        lines.append(f"  asks      {question.id}: {question.reason}; the record has no answer")
     if found.unknown:
         lines.append(f"  gone      {', '.join(found.unknown)}: today's graph does not have them")
     if found.same:

@@ -32,12 +32,21 @@ if TYPE_CHECKING:
 
     from orchestrator.result import RunResult
 
-__all__ = ("line", "step_table", "summary")
+__all__ = ("line", "route_text", "seconds_text", "step_table", "summary", "told")
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+_LONG = ((DAY, "d", HOUR, "h"), (HOUR, "h", MINUTE, "min"), (MINUTE, "min", 1, "s"))
 
 
 def seconds_text(seconds: float) -> str:
     """Write a time so that it is quick to read."""
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < MINUTE:
+        return f"{seconds:.2f} s"
+    unit, name, part, of = next(row for row in _LONG if seconds >= row[0])
+    whole, rest = divmod(int(seconds), unit)
+    return f"{whole} {name} {rest // part} {of}" if rest // part else f"{whole} {name}"
 
 
 def route_text(route: tuple[str, ...]) -> str:
@@ -123,13 +132,17 @@ def line(record: Record) -> str | None:
         return f"{'route':<12}{route_text(event.route)} ({event.weight / MICRO:g})"
     if isinstance(event, AttemptEnded):
         why = "" if event.failure is None else f"  {event.failure.type}: {event.failure.message}"
-        return f"{event.outcome:<12}{event.node}  {seconds_text(event.seconds)}{why}"
+        usd = f"  ${event.usd:.4g}" if event.usd else ""
+        return f"{event.outcome:<12}{event.node}  {seconds_text(event.seconds)}{usd}{why}"
     decision = told(record)
     return None if decision is None else f"{decision.label:<12}{decision.text}"
 
 
 def step_table(result: RunResult) -> Table:
-    """Return the table of a run's steps: every attempt, and every decision under the attempt that it answers."""
+    """Return the table of a run's steps: every attempt, and every decision under the attempt that it answers.
+
+    What is asked now stands below the table; what was asked and answered stands in it, once.
+    """
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -137,6 +150,7 @@ def step_table(result: RunResult) -> Table:
         table.add_column(name, justify="right" if name in ("STEP", "TRIES", "TIME", "USD") else "left")
     kinds: dict[str, str] = {}
     outcomes = {(attempt.node, attempt.attempt): attempt for attempt in result.attempts}
+    asked = {question.id for question in result.questions}
     step = 0
     for record in result.records:
         event = record.event
@@ -158,10 +172,21 @@ def step_table(result: RunResult) -> Table:
                     "ok" if event.outcome == "succeeded" else text,
                     style=None if event.outcome in ("succeeded", "cancelled") else "red",
                 )
+            case QuestionAsked() if event.question in asked:
+                pass
             case _:
+                if isinstance(event, QuestionAsked):
+                    asked.add(event.question)
+                elif isinstance(event, Answered):
+                    asked.discard(event.question)
                 decision = told(record)
                 if decision is not None:
                     table.add_row("", decision.label, "", "", "", "", decision.text, style=decision.style)
+    if result.outcome == "running":
+        for attempt in result.attempts:
+            if attempt.outcome == "running":
+                step += 1
+                table.add_row(str(step), attempt.node, kinds.get(attempt.node, ""), str(attempt.attempt), "", "", "…")
     return table
 
 
@@ -185,4 +210,5 @@ def summary(result: RunResult) -> str:
         "cancelled": "cancelled",
         "waiting": "waiting for a person",
     }.get(result.outcome, result.outcome)
-    return ", ".join([f"{head} in {seconds_text(result.seconds)}", f"${result.usd:.4g}", *counts])
+    after = "in" if result.outcome in ("met", "demoted") else "after"
+    return ", ".join([f"{head} {after} {seconds_text(result.seconds)}", f"${result.usd:.4g}", *counts])

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from orchestrator.drivers.answers import Answer, Ask, to_fact
-from orchestrator.drivers.journal import Journal
 from orchestrator.drivers.local import LocalRun
 from orchestrator.drivers.runs import Runs
 from orchestrator.drivers.values import Values
@@ -31,27 +30,28 @@ async def taken_over(
     steal: bool,
     bindings: Bindings,
     clock: Callable[[], float],
-    publish: Callable[[str, Record], None],
+    begin: Callable[[RunStarted], tuple[Callable[[str, Record], None], str]],
     redact: Callable[[str], str],
-    trace_id: str,
     model: DecisionModel | None,
     ask: Ask | None,
 ) -> LocalRun:
-    """Return a recorded run, claimed and ready to go on; the arguments are those of `LocalRun` and `Orchestrator`."""
-    store = runs.open()
-    claim = await store.claim(run_id, steal=steal)
+    """Return a recorded run, claimed and ready to go on; the arguments are those of `LocalRun` and `Orchestrator`.
+
+    *begin* is given the run's first record once nothing can go wrong any more, and returns what takes its records, and
+    its trace: a run that is refused leaves no trace, and one that somebody else drives keeps its own.
+    """
+    stored, journal = await runs.claimed(run_id, steal=steal)
     try:
-        stored = await store.load(run_id)
         machine, first = replayed(stored)
         _check_bindings(machine, bindings)
         values = _values(stored)
         # Run time goes on while nobody drives the run, so that deadlines of people are kept.
         at = max(stored.records[-1].at, runs.now() - stored.row.created)
         facts = [_in_time(machine, to_fact(machine, answer, values), at) for answer in answers]
+        publish, trace_id = begin(first)
     except BaseException:
-        await store.release(claim)
+        await journal.release()
         raise
-    journal = Journal(store, run_id, graph=stored.row.graph, goal=stored.row.goal, claim=claim)
     return LocalRun(
         machine,
         first,

@@ -6,11 +6,12 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import StoreError
 from orchestrator.store.address import Address
@@ -119,9 +120,10 @@ class Database:
     def _drop_writer(self) -> None:
         connection, self._writing = self._writing, None
         if connection is not None:
-            try:
+            # It may be beyond both; what went wrong is on its way to whoever has to know.
+            with suppress(SQLAlchemyError):
                 connection.invalidate()
-            finally:
+            with suppress(SQLAlchemyError):
                 connection.close()
 
     def _connections(self) -> sa.Engine:

@@ -32,16 +32,22 @@ class Calls:
         graph: The graph.
         clock: The test's clock.
         unscripted: What becomes of nodes without a script.
+        unexpected: Takes what was unexpected, in words; anything in it, from whomever, is the end of all calls.
     """
 
-    def __init__(self, graph: Graph, clock: VirtualClock, unscripted: Unscripted = "real") -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        clock: VirtualClock,
+        unscripted: Unscripted = "real",
+        unexpected: list[str] | None = None,
+    ) -> None:
         if unscripted not in get_args(Unscripted):
             raise ValueError(f"unscripted calls are real, fake or refuse, not {unscripted!r}")
         self.graph = graph
         self.clock = clock
         self.unscripted = unscripted
-        self.unexpected: list[str] = []
-        """Calls that no script covers, in words."""
+        self.unexpected: list[str] = [] if unexpected is None else unexpected
         self._nodes: dict[str, NodeScript] = {}
         self._checks: dict[str, Script] = {}
         self._effects: dict[str, Any] = {}
@@ -80,8 +86,10 @@ class Calls:
     # ---------------------------------------------------------------------------------------------------------- calls
 
     def instead(self) -> Mapping[str, RawCall]:
-        """Return the calls of scripted nodes."""
-        return {name: self._scripted(script) for name, script in self._nodes.items() if script.used}
+        """Return the calls of scripted nodes, and of those that are not really called: nothing is bound for them."""
+        calls: dict[str, RawCall] = {} if self.unscripted == "real" else dict.fromkeys(self.graph.by_name, _not_bound)
+        calls |= {name: self._scripted(script) for name, script in self._nodes.items() if script.used}
+        return calls
 
     def around(self, bindings: Bindings) -> Bindings:
         """Return bindings whose calls are those of the test."""
@@ -253,6 +261,10 @@ class Calls:
             return None if self._passes else await real(values)
 
         return check
+
+
+async def _not_bound(inputs: Mapping[str, Any], context: CallContext) -> Any:
+    raise UnexpectedCallError(f"{context.node} is not bound in this test")
 
 
 def _given(inputs: Mapping[str, Any]) -> str:

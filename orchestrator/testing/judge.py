@@ -63,8 +63,9 @@ def _given_up_too_early(account: _Account, planner: Planner, event: Escalated) -
     """Return the goals that an escalation gave up although a route to them was left."""
     goals = [goal.name for goal in account.graph.goals]
     given_up = [event.goal]
-    if event.decision == "demote" and event.goal_after is not None and event.by == "policy":
-        given_up = goals[goals.index(event.goal) : goals.index(event.goal_after)]
+    if event.by == "policy" and event.decision in ("demote", "give_up") and account.demotes:
+        last = None if event.goal_after is None else goals.index(event.goal_after)
+        given_up = goals[goals.index(event.goal) : last]
     if event.reason == "check" or event.reason.startswith("limit:"):
         return []
     situation = account.situation()
@@ -84,6 +85,8 @@ class _Account:
     failed: Mapping[str, str]
     view: View = field(default_factory=lambda: View("none", ()))
     asked: str = ""
+    demotes: bool = True
+    """Whether the policy lets a run be demoted to a lower goal."""
     inputs: tuple[str, ...] = ()
     excluded: dict[str, str] = field(default_factory=dict)
     running: dict[str, int] = field(default_factory=dict)
@@ -112,8 +115,11 @@ class _Account:
         match event:
             case RunStarted():
                 self.view, self.asked = event.view, event.goal
+                self.demotes = bool(event.policy.get("escalation", {}).get("demote", True))
                 self.inputs = tuple(value.name for value in event.inputs)
                 self.excluded = dict(event.down)
+            case Escalated(decision="supply", value=str(value)):
+                self.inputs += (value,)
             case AttemptStarted():
                 self.running[event.node] = event.attempt
                 self.given[event.node] = event.inputs

@@ -28,7 +28,7 @@ from tests.bench.laps import Laps, time_sync
 from tests.bench.report import Bar, Section, Table
 from tests.bench.shapes import GOAL, QUESTION
 
-__all__ = ("Chain", "measure", "tools")
+__all__ = ("Chain", "chain_of_steps", "measure", "tools")
 
 LENGTHS = (5, 20)
 ROUNDS = 61
@@ -114,8 +114,8 @@ class State(TypedDict):
     value: str
 
 
-def langgraph(length: int, *, sync: bool, retry: bool) -> Run:
-    """Return the same chain as a compiled LangGraph graph, a node per super-step, without checkpointer."""
+def chain_of_steps(length: int, *, sync: bool, retry: bool, checkpointer: Any = None) -> Any:
+    """Return the same chain as a compiled LangGraph graph, a node per super-step."""
     from langgraph.graph import END, START, StateGraph
     from langgraph.types import RetryPolicy
 
@@ -132,7 +132,12 @@ def langgraph(length: int, *, sync: bool, retry: bool) -> Run:
         graph.add_node(name, node, retry_policy=RetryPolicy() if retry else None)
     for before, after in zip([START, *names], [*names, END], strict=True):
         graph.add_edge(before, after)
-    compiled = graph.compile()
+    return graph.compile(checkpointer=checkpointer)
+
+
+def langgraph(length: int, *, sync: bool, retry: bool) -> Run:
+    """Return a run of such a graph, without checkpointer."""
+    compiled = chain_of_steps(length, sync=sync, retry=retry)
     return lambda: compiled.ainvoke({"value": "why"}, {"recursion_limit": length + 5})
 
 

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 __all__ = ("Bar", "Section", "Table", "machine", "page")
 
-PEERS = ("networkx", "rustworkx", "scipy", "langgraph")
+PEERS = ("networkx", "rustworkx", "scipy", "langgraph", "langgraph-checkpoint-sqlite")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
-from tests.bench import attempts, planning, quality, rerouting, simulating, starting
+from tests.bench import attempts, durable, planning, quality, rerouting, simulating, starting
 from tests.bench.report import Section, page
 
 __all__ = ("main",)
@@ -18,6 +18,7 @@ SECTIONS: dict[str, Callable[[], Section]] = {
     "quality": quality.measure,
     "rerouting": rerouting.measure,
     "attempts": attempts.measure,
+    "durable": durable.measure,
     "simulating": simulating.measure,
     "starting": starting.measure,
 }

@@ -1,0 +1,72 @@
+"""The list of recorded runs, as a person reads it: how long ago, how it went, and what to type next."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.steps import DAY, HOUR, MINUTE
+from orchestrator.cli.store import named
+
+if TYPE_CHECKING:
+    from orchestrator.store import RunRow, Store
+
+__all__ = ("OUTCOMES", "ago", "rows_of", "table_lines", "to_type")
+
+OUTCOMES = ("running", "stopped", "waiting", "met", "demoted", "failed", "cancelled")
+HEADER = ("RUN", "STARTED", "GRAPH", "OUTCOME", "GOAL", "")
+WIDEST = 20
+"""Characters of a graph's and a goal's name, where there is little room."""
+
+
+async def rows_of(store: Store, limit: int, outcome: str | None, graph: str | None) -> list[RunRow]:
+    """Return the newest runs; *stopped* are those whose outcome is running and that nobody drives."""
+    if outcome not in ("running", "stopped"):
+        return list(await store.runs(limit=limit, outcome=outcome, graph=graph))
+    rows = await store.runs(limit=None, outcome="running", graph=graph)
+    return [row for row in rows if _state(row) == outcome][:limit]
+
+
+def table_lines(rows: Sequence[RunRow], now: float) -> list[str]:
+    """Return the rows of the table under their header, cut to the width of the terminal if it is one."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    cells = [HEADER, *(_cells(row, now, WIDEST if width is not None else None) for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(HEADER))]
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
+    return [line if width is None else _cut(line, width) for line in lines]
+
+
+def to_type(rows: Sequence[RunRow], store: str | None) -> list[str]:
+    """Return what may be typed about these runs."""
+    options = named("", store).options
+    hints = {
+        "waiting": f"orchestrator approve RUN{options}  shows what a waiting run asks",
+        "stopped": f"orchestrator runs resume --all{options}  goes on with what is stopped",
+    }
+    states = {_state(row) for row in rows}
+    return [text for state, text in hints.items() if state in states]
+
+
+def ago(seconds: float) -> str:
+    """Write how long ago something was, in one unit."""
+    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
+        if seconds >= unit:
+            return f"{int(seconds // unit)} {name} ago"
+    return f"{max(int(seconds), 0)} s ago"
+
+
+def _state(row: RunRow) -> str:
+    return "stopped" if row.outcome == "running" and not row.alive else row.outcome
+
+
+def _cells(row: RunRow, now: float, most: int | None) -> tuple[str, ...]:
+    state = _state(row)
+    detail = {"waiting": ", ".join(row.questions), "met": ""}.get(state, row.reason or "")
+    graph, goal = (_cut(text, most) for text in (row.graph, row.reached or row.goal))
+    return (named(row.run_id).run, ago(now - row.created), graph, state, goal, detail)
+
+
+def _cut(text: str, most: int | None) -> str:
+    return text if most is None or len(text) <= most else f"{text[: most - 1]}…"
