@@ -717,6 +717,14 @@ def test_a_refusal_can_make_other_questions_needless() -> None:
     assert run.outcome == "met"
 
 
+def test_an_effect_is_asked_about_together_with_what_it_waits_for() -> None:
+    """Effects come last, and yet a person is asked about them at once, wherever on the route they stand."""
+    for names in (("a", "b"), ("b", "a")):
+        read, effect = names
+        nodes = node(read, gate="always"), node(effect, effect="once", gate="always")
+        assert sorted(ByHand(graph(*nodes, goals="g: a b")).questions) == ["approve:a", "approve:b"]
+
+
 def test_a_decision_is_asked_about_alone() -> None:
     """Where there is no route, nobody is asked to approve a call that lies on none."""
     run = ByHand(
