@@ -1,1 +1,0 @@
-"""A bureau de change that asks others for exchange rates."""
