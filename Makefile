@@ -20,8 +20,9 @@ help: ## Print this list
 
 install: $(DEV) ## Create .venv with the package and all that development needs
 
-demo: $(RUNTIME) ## Run the refund example: a payment provider dies, the run goes round it
+demo: $(RUNTIME) ## Run two examples: a payment provider dies, and a provider of rates only gets slow
 	@$(BIN)/python examples/refund/demo.py
+	@$(BIN)/python examples/rates/demo.py
 
 demo-travel: $(RUNTIME) ## Run the travel example: providers die, and the dates move along
 	@$(BIN)/python examples/travel/demo.py

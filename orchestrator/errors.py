@@ -7,6 +7,7 @@
     ├── InputError (ValueError)      the caller of a run can fix it: an input is missing or does not fit
     ├── NotAvailableError            the graph asks for something that this version or environment cannot call
     ├── RecordError (ValueError)     a run's record or snapshot cannot be read, or does not belong to this graph
+    ├── OverloadedError              this process has as many runs under way as it may have
     └── StoreError                   the store cannot be read or written: the run stops where its record ends
         ├── RunNotFoundError         the store has no run of this name
         ├── RunTakenError            another live process drives the run
@@ -31,6 +32,7 @@ __all__ = (
     "NotApplicable",
     "NotAvailableError",
     "OrchestratorError",
+    "OverloadedError",
     "Problem",
     "RecordError",
     "RunNotFoundError",
@@ -161,6 +163,10 @@ class RunTakenError(StoreError):
 
 class FencedError(StoreError):
     """Another process has taken the run over; this one may neither record nor call anything more of it."""
+
+
+class OverloadedError(OrchestratorError):
+    """This process has as many runs under way as its policy allows; nothing of the refused one has begun."""
 
 
 class NotApplicable(Exception):

@@ -14,11 +14,15 @@ from orchestrator.units import Seconds, risk_level
 
 __all__ = (
     "Approval",
+    "Circuit",
     "Effects",
     "Escalation",
     "Faults",
+    "Health",
+    "Hedge",
     "Limits",
     "Objective",
+    "Overload",
     "People",
     "Planning",
     "Policy",
@@ -50,6 +54,55 @@ class RetryPolicy(Group):
     attempts: int = Field(2, ge=1, le=10, description="attempts in all, the first one included")
     backoff: Seconds = Field(0.2, description="ceiling of the first wait, as 200ms; full jitter below it")
     max_backoff: Seconds = Field(5.0, description="no wait is longer than this, as 5s")
+    tokens: float = Field(10.0, gt=0, description="retry budget of a group of substitutes; a failure takes one")
+    refund: float = Field(0.1, ge=0, description="what a success gives back; retries only above half of the tokens")
+
+
+class Circuit(Group):
+    """When a node is taken out of use, for how long, and how it comes back."""
+
+    failures: int = Field(5, ge=1, description="failures in a row that open the circuit")
+    success: Share = Field(0.8, description="decayed success rate below which it opens")
+    volume: int = Field(5, ge=1, description="outcomes in the window before the rate counts")
+    window: Seconds = Field(30.0, description="time over which outcomes decay, as 30s")
+    cooldown: Seconds = Field(5.0, description="time until the first probe, as 5s; it doubles with every opening")
+    max_cooldown: Seconds = Field(60.0, description="no circuit stays open longer without a probe, as 1m")
+    share: Share = Field(0.5, description="share of a group of substitutes that may be open at once")
+    slow_start: Seconds = Field(30.0, description="time from a tenth of its share back to the whole, as 30s")
+
+
+class Health(Group):
+    """How what is measured moves weights."""
+
+    use: bool = Field(False, description="whether circuits, monitors and measurements have a say in routes")
+    measure: bool = Field(True, description="whether measured success and latency move declared weights")
+    prior: int = Field(20, ge=1, description="attempts that the declared success rate counts for")
+    movement: float = Field(3.0, ge=1, description="a measured weight stays within this factor of the declared one")
+    latency: Seconds = Field(10.0, description="time over which latencies decay, as 10s")
+    stale: Seconds = Field(180.0, description="older measurements fall back to the mean of the group, as 3m")
+    quiet: Seconds = Field(0.05, description="wait before a first change is published, as 50ms")
+    short: Seconds = Field(0.2, description="wait while changes follow each other, as 200ms")
+    long: Seconds = Field(5.0, description="wait once they have gone on for `learn`, as 5s")
+    learn: Seconds = Field(0.5, description="time after which changes count as a storm, as 500ms")
+    hold: Seconds = Field(10.0, description="time without changes after which all is quiet again, as 10s")
+    lag: Seconds = Field(0.25, description="event-loop lag at which timeouts say nothing about nodes, as 250ms")
+
+
+class Overload(Group):
+    """What one process lets run at once. Unset means no limit."""
+
+    runs: Annotated[int, Field(ge=1)] | None = Field(None, description="runs at once; more are refused")
+    calls: Annotated[int, Field(ge=1)] | None = Field(None, description="calls at once, of all nodes")
+    node: Annotated[int, Field(ge=1)] | None = Field(None, description="calls at once of one node")
+    queue: int = Field(100, ge=0, description="calls of one node that may wait for their turn; more are refused")
+    throttle: float = Field(2.0, ge=1, description="K of adaptive throttling: requests per accepted one")
+
+
+class Hedge(Group):
+    """A second call of a slow read, for whoever pays to wait less. Only `read` nodes are ever hedged."""
+
+    after: Seconds | None = Field(None, description="wait before the second call, as 500ms; unset: no hedging")
+    usd: Rate = Field(0.0, description="the highest declared price of a call that is hedged, in US dollars")
 
 
 class Limits(Group):
@@ -147,6 +200,10 @@ class Policy(Group):
     objective: Objective = Field(default_factory=Objective)
     retry: RetryPolicy = Field(default_factory=RetryPolicy)
     timeout: Seconds = Field(30.0, description="time for one attempt, as 30s")
+    circuit: Circuit = Field(default_factory=Circuit)
+    health: Health = Field(default_factory=Health)
+    overload: Overload = Field(default_factory=Overload)
+    hedge: Hedge = Field(default_factory=Hedge)
     limits: Limits = Field(default_factory=Limits)
     escalation: Escalation = Field(default_factory=Escalation)
     approval: Approval = Field(default_factory=Approval)

@@ -29,13 +29,18 @@ class View:
     """A picture of every node's weight at one moment, in micro-units.
 
     ``weights`` holds ``node(i)`` for every node. ``trails`` holds ``node(i) / trail(i, j)`` for the edges whose trail
-    is not 1. ``vetoes`` holds nodes that must not be used, with the reason.
+    is not 1. ``vetoes`` holds nodes that must not be used, with the reason; ``open`` names those of them whose circuit
+    is open, which the last chance of a run may pass. ``gates`` holds nodes of which each call needs a person's yes,
+    with the reason. ``spent`` names nodes that are not to be retried, because their retry budget is spent.
     """
 
     id: str
     weights: tuple[tuple[str, int], ...]
     trails: tuple[tuple[str, str, int], ...] = ()
     vetoes: tuple[tuple[str, str], ...] = ()
+    open: tuple[str, ...] = ()
+    gates: tuple[tuple[str, str], ...] = ()
+    spent: tuple[str, ...] = ()
 
 
 def declared_cost(node: Node, objective: Objective) -> float:

@@ -73,9 +73,9 @@ class Child:
 
 
 @asynccontextmanager
-async def child(*arguments: str) -> AsyncIterator[Child]:
-    """Start ``tests.store_child``, and kill it at the end if it is not over."""
-    command = [sys.executable, "-m", "tests.store_child", *arguments]
+async def child(*arguments: str, module: str = "tests.store_child") -> AsyncIterator[Child]:
+    """Start a module, ``tests.store_child``, as a process, and kill it at the end if it is not over."""
+    command = [sys.executable, "-m", module, *arguments]
     process = await anyio.open_process(command, cwd=ROOT, stderr=None)
     async with process:
         assert process.stdout is not None

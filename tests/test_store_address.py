@@ -160,16 +160,16 @@ async def test_a_later_schema_is_refused(store_url: str) -> None:
     """A store of a later version is neither read nor written, and the error says what to do."""
     async with opened(store_url) as store:
         await accept(store)
-    tamper(store_url, "UPDATE meta SET value = '2'", "ALTER TABLE runs DROP COLUMN source")
+    tamper(store_url, "UPDATE meta SET value = '3'", "ALTER TABLE runs DROP COLUMN source")
     async with opened(store_url) as store:
         for refused in (store.runs(), accept(store, "q")):
             with pytest.raises(
-                StoreError, match=r"later version .*\(schema 2, this one knows 1\): update orchestrator"
+                StoreError, match=r"later version .*\(schema 3, this one knows 2\): update orchestrator"
             ):
                 await refused
 
 
-@pytest.mark.parametrize("table", ["meta", "runs", "records", "run_values", "processes"])
+@pytest.mark.parametrize("table", ["meta", "runs", "records", "run_values", "processes", "health", "outages"])
 async def test_tables_of_another_program_are_left_alone(store_url: str, table: str) -> None:
     """A database with a table of the same name and other columns is not written to."""
     tamper(store_url, f"CREATE TABLE {table} (key TEXT, wanted TEXT)", f"INSERT INTO {table} VALUES ('a', 'b')")
@@ -180,6 +180,20 @@ async def test_tables_of_another_program_are_left_alone(store_url: str, table: s
         tables = store._database._connections()
         with tables.connect() as connection:
             assert connection.exec_driver_sql(f"SELECT * FROM {table}").all() == [("a", "b")]
+
+
+async def test_an_earlier_schema_is_brought_up_to_date(store_url: str) -> None:
+    """A store without the tables of health gets them, by whoever uses it first, and keeps what it holds."""
+    async with opened(store_url) as store:
+        await accept(store)
+    tamper(store_url, "UPDATE meta SET value = '1'", "DROP TABLE health", "DROP TABLE outages")
+    async with opened(store_url) as store, opened(store_url) as other:
+        assert [row.run_id for row in await store.runs()] == ["r"]
+        await other.save_health("g", {"a": 1})
+        assert await store.load_health("g") is not None
+        assert (await store.sizes()).schema == 2
+        with store._database._connections().connect() as connection:
+            assert connection.exec_driver_sql("SELECT value FROM meta").all() == [("2",)]
 
 
 async def test_other_tables_are_no_hindrance(store_url: str) -> None:

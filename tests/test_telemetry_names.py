@@ -18,16 +18,21 @@ ATTRIBUTES = """
     orchestrator.attempts orchestrator.blocked orchestrator.cause orchestrator.choice orchestrator.cost.usd
     orchestrator.decision orchestrator.decision.by orchestrator.decision.id
     orchestrator.demotions orchestrator.driver orchestrator.effect orchestrator.escalations
-    orchestrator.goal orchestrator.goal.after orchestrator.goal.reached orchestrator.goal.requested
+    orchestrator.evidence
+    orchestrator.goal orchestrator.goal.after orchestrator.goal.reached orchestrator.goal.requested orchestrator.graph
     orchestrator.idempotency_key orchestrator.inputs orchestrator.last_chances orchestrator.model_calls
+    orchestrator.monitor
     orchestrator.node orchestrator.node.kind orchestrator.nodes orchestrator.ok orchestrator.options
-    orchestrator.outputs orchestrator.question orchestrator.question.seconds
+    orchestrator.outputs orchestrator.probe orchestrator.question orchestrator.question.seconds
     orchestrator.reason orchestrator.records.lost orchestrator.reroutes orchestrator.retries orchestrator.retry.wait_ms
     orchestrator.route orchestrator.route.after orchestrator.route.before orchestrator.route.bound
     orchestrator.route.calls orchestrator.route.cost_usd orchestrator.route.latency_ms orchestrator.route.verdict
     orchestrator.route.weight orchestrator.route.weight.after orchestrator.route.weight.before
     orchestrator.run.id orchestrator.run.outcome
     orchestrator.tokens orchestrator.trigger orchestrator.undone orchestrator.value orchestrator.words
+"""
+METRICS = """
+    orchestrator.circuit.state orchestrator.health.attempts orchestrator.health.attention
 """
 SPAN_EVENTS = """
     orchestrator.cancel_requested orchestrator.goal.demoted orchestrator.late_result orchestrator.node.excluded
@@ -41,6 +46,8 @@ def test_the_names_are_frozen() -> None:
     spans = {name for name in table.values() if "." not in name}
     events = {name for constant, name in table.items() if constant.startswith("EVENT_")}
     assert spans == set(SPANS.split())
+    metrics = {name for constant, name in table.items() if constant.startswith("METRIC_")}
     assert events == set(SPAN_EVENTS.split())
-    assert set(table.values()) - spans - events == set(ATTRIBUTES.split())
+    assert metrics == set(METRICS.split())
+    assert set(table.values()) - spans - events - metrics == set(ATTRIBUTES.split())
     assert len(set(table.values())) == len(table)

@@ -26,7 +26,7 @@ from socketserver import ThreadingTCPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-__all__ = ("Entry", "Ledger", "Provider", "main", "serve")
+__all__ = ("Entry", "Ledger", "Provider", "main", "serve", "told")
 
 Entry = dict[str, Any]
 
@@ -194,18 +194,24 @@ def serve(parser: argparse.ArgumentParser, answer: Callable[[str, Entry], Entry]
         parser: Knows the provider's ``name`` and ``collection``; the other options are added here.
         answer: Takes the name and an order, and returns what is added to it when it is booked; default: nothing.
     """
+    parser.add_argument("--dies", choices=DEATHS, help="be killed by the first order, at this moment")
+    options = told(parser)
+    ledger = Ledger(options.ledger, options.name)
+    with Provider(ledger, options.collection, options.port, options.dies, answer) as provider:
+        print(provider.server_address[1], flush=True)
+        provider.serve_forever()
+
+
+def told(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Return what the command line says, with every provider's options; as a child, leave with the parent."""
     parser.add_argument("--ledger", type=Path, required=True, help="the SQLite file that it books in")
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
-    parser.add_argument("--dies", choices=DEATHS, help="be killed by the first order, at this moment")
     parser.add_argument("--as-child", action="store_true", help="end when standard input does; Ctrl-C is the parent's")
     options = parser.parse_args()
     if options.as_child:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_leave_with_parent, daemon=True).start()
-    ledger = Ledger(options.ledger, options.name)
-    with Provider(ledger, options.collection, options.port, options.dies, answer) as provider:
-        print(provider.server_address[1], flush=True)
-        provider.serve_forever()
+    return options
 
 
 def _leave_with_parent() -> None:

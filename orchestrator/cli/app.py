@@ -20,6 +20,7 @@ COMMANDS = {
     "plan": "Show the cheapest route to a goal, and why; nothing is called.",
     "run": "Run a graph towards a goal.",
     "runs": "List, show, follow, resume and replay recorded runs.",
+    "health": "Show how the nodes of a graph are doing.",
     "approve": "Answer what a waiting run asks.",
     "simulate": "Run a graph on a virtual clock, with fakes and faults.",
     "play": "Break tools and watch the route change; nothing is called.",

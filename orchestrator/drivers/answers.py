@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from orchestrator.graph import INPUT
 from orchestrator.result import Question
 from orchestrator.run import Run
 
-__all__ = ("Answer", "Ask", "to_fact")
+__all__ = ("Answer", "Ask", "report_unasked", "to_fact")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +92,10 @@ def _names(run: Run, asked: QuestionAsked, answer: Answer) -> dict[str, tuple[st
         value = answer.answer.removeprefix("supply:")
         return {value: (value, INPUT)}
     return {}
+
+
+def report_unasked(error: Exception, redact: Callable[[str], str]) -> None:
+    """Warn that a question could not be answered."""
+    reason = redact(f"{type(error).__name__}: {error}")
+    message = f"a question could not be answered, so the run is left waiting: {reason}"
+    warnings.warn(message, RuntimeWarning, stacklevel=3)

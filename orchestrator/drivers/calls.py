@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import anyio
 
+from orchestrator.drivers.beside import Beside
+from orchestrator.drivers.hedging import hedged
 from orchestrator.drivers.values import Made, Values, made_of
 from orchestrator.errors import NotApplicable
 from orchestrator.events import AttemptEnded, CallEnded, Fact, Failure, LateResult, Value
 from orchestrator.graph import Graph
 from orchestrator.nodes.binding import Bindings, CallContext, Reply
 from orchestrator.nodes.classify import classify
+from orchestrator.policy import Hedge
 from orchestrator.run import Call, Cancel, Start
 
 __all__ = ("Calls", "Later", "Timer")
@@ -58,6 +62,9 @@ class Calls:
         redact: Removes secrets from the texts of errors.
         post: Takes the facts.
         reached: Told of the points at which a crash would matter.
+        beside: Gives calls their turn, and is told what nodes say of their rate limits; None: nobody does, or is.
+        hedge: Who is called a second time when it is slow.
+        seed: Decides what is left to chance.
     """
 
     def __init__(
@@ -72,6 +79,9 @@ class Calls:
         redact: Callable[[str], str],
         post: Post,
         reached: Callable[[str], None],
+        beside: Beside | None = None,
+        hedge: Hedge | None = None,
+        seed: int = 0,
     ) -> None:
         self.run_id = run_id
         self.graph = graph
@@ -82,6 +92,9 @@ class Calls:
         self.redact = redact
         self.post = post
         self.reached = reached
+        self.beside = beside
+        self.hedge = hedge
+        self.seed = seed
         self._attempts: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._timers: dict[tuple[str, int], Timer] = {}
         self._reading: set[asyncio.Task[None]] = set()
@@ -125,9 +138,7 @@ class Calls:
     async def _attempt(self, command: Start, started: float) -> None:
         context = CallContext(self.run_id, command.node, command.attempt, command.key)
         try:
-            self.reached("calling")
-            reply = await self.bindings.nodes[command.node].call(self.values.inputs(command.inputs), context)
-            self.reached("called")
+            reply = await self._replied(command, context)
             made, references = await _made(command.node, reply)
         except NotApplicable:
             self._ended(command, started, "inapplicable")
@@ -150,6 +161,31 @@ class Calls:
         if not lost or not self.values.durable:
             return None
         return f"{', '.join(lost)} has no JSON form, so the run log cannot hold it; return plain data"
+
+    async def _replied(self, command: Start, context: CallContext) -> Reply:
+        """Call a node when it is its turn; a slow read is called a second time where the policy pays for that."""
+        node, binding = self.graph.by_name[command.node], self.bindings.nodes[command.node]
+        inputs = self.values.inputs(command.inputs)
+
+        async def call() -> Reply:
+            async with (
+                nullcontext()
+                if self.beside is None
+                else self.beside.lanes.turn(node.name, self.run_id, command.attempt, self.seed)
+            ):
+                self.reached("calling")
+                reply = await binding.call(inputs, context)
+                self.reached("called")
+            return reply
+
+        wait = None if self.hedge is None or node.effect != "read" else self.hedge.after
+        if self.hedge is None or wait is None or (node.usd or 0.0) > self.hedge.usd:
+            reply = await call()
+        else:
+            reply = await hedged(call, wait)
+        if reply.headroom is not None and self.beside is not None:
+            self.beside.noted(node.name, reply.headroom)
+        return reply
 
     def _ended(
         self,

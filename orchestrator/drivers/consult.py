@@ -11,12 +11,12 @@ import anyio
 from orchestrator.drivers.values import Values
 from orchestrator.events import ModelAnswered, Value
 from orchestrator.graph import INPUT
-from orchestrator.run import AskModel
+from orchestrator.run import AskModel, Run
 
 if TYPE_CHECKING:
     from orchestrator.escalation import DecisionModel, Verdict
 
-__all__ = ("consult",)
+__all__ = ("consult", "usd_left")
 
 GRACE = 1.0
 """Seconds that a model may be over its time, which it is to keep itself, before it is left alone."""
@@ -61,3 +61,13 @@ def _fact(command: AskModel, verdict: Verdict, values: Values, seconds: float) -
     return ModelAnswered(
         command.n, choice, verdict.reason, supplied, error, verdict.calls, verdict.usd, verdict.tokens, seconds
     )
+
+
+def usd_left(run: Run) -> float | None:
+    """Return what a run may still spend on questions to the model; None: without limit."""
+    policy, state = run.policy, run.state
+    bounds = [
+        *([] if policy.escalation.usd is None else [policy.escalation.usd - state.model_usd]),
+        *([] if policy.limits.usd is None else [policy.limits.usd - state.usd]),
+    ]
+    return max(min(bounds), 0.0) if bounds else None

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 
-from orchestrator.drivers.answers import Answer, Ask, to_fact
+from orchestrator.drivers.answers import Answer, Ask, report_unasked, to_fact
+from orchestrator.drivers.beside import Beside
 from orchestrator.drivers.calls import Calls, Later, Timer
-from orchestrator.drivers.consult import consult
+from orchestrator.drivers.consult import consult, usd_left
 from orchestrator.drivers.journal import Journal
 from orchestrator.drivers.values import Made, Values
 from orchestrator.errors import InputError
@@ -36,6 +37,7 @@ from orchestrator.events import (
     Record,
     RunResumed,
     RunStarted,
+    ViewChanged,
     Woken,
 )
 from orchestrator.nodes.binding import Bindings
@@ -70,6 +72,7 @@ class LocalRun:
         log: The records of a run that is taken over.
         at: The time on the run's clock at which it is taken over.
         answers: Answers to its open questions.
+        beside: What the run has beside it in its process; None: nothing.
     """
 
     checkpoint: Callable[[str], None] = staticmethod(lambda point: None)
@@ -93,6 +96,7 @@ class LocalRun:
         log: Iterable[Record] = (),
         at: float = 0.0,
         answers: Iterable[Answered] = (),
+        beside: Beside | None = None,
     ) -> None:
         self.machine = machine
         self.first = first
@@ -108,6 +112,7 @@ class LocalRun:
         self.ask = ask
         self.log: list[Record] = list(log)
         self.cancelling = False
+        self.beside = beside
         self._at = at
         self._answers = tuple(answers)
         self._began = 0.0
@@ -134,9 +139,14 @@ class LocalRun:
             clock=self.clock,
             later=self.later,
             redact=self.redact,
-            post=self._post,
+            post=self._ended,
             reached=self.checkpoint,
+            beside=self.beside,
+            hedge=self.machine.policy.hedge,
+            seed=self.first.seed,
         )
+        if self.beside is not None:
+            self.beside.begin(self._post)
         try:
             try:
                 if self.log:
@@ -151,6 +161,8 @@ class LocalRun:
                 raise
         finally:
             self._calls.close()
+            if self.beside is not None:
+                self.beside.end()
             self._stop_asking()
             for timer in self._wakes:
                 timer.cancel()
@@ -202,6 +214,8 @@ class LocalRun:
         if not records:
             return
         self.checkpoint("decided")
+        if self.beside is not None:
+            self.beside.wants(self.machine)
         interrupted = await self._record(records)
         self.checkpoint("recorded")
         for command in commands:
@@ -244,6 +258,12 @@ class LocalRun:
             self.publish(self.first.run_id, record)
         return interrupted
 
+    def _ended(self, fact: Fact, *, made: Made | None = None) -> None:
+        """Take in what a call has come to, and tell of it whoever watches nodes."""
+        if self.beside is not None and isinstance(fact, AttemptEnded):
+            fact = self.beside.ended(fact)
+        self._post(fact, made=made)
+
     def _post(self, fact: Fact | Answer, at: float = 0.0, *, made: Made | None = None) -> None:
         self._facts.append((max(self.clock() - self._began, at), fact, made))
         self._look()
@@ -274,16 +294,7 @@ class LocalRun:
     # ---------------------------------------------------------------------------------------------- models and people
 
     async def _consult(self, command: AskModel) -> None:
-        self._post(await consult(self.model, command, self.values, left=self._usd_left(), clock=self.clock))
-
-    def _usd_left(self) -> float | None:
-        """Return what may still be spent on questions to the model."""
-        policy, state = self.machine.policy, self.machine.state
-        bounds = [
-            *([] if policy.escalation.usd is None else [policy.escalation.usd - state.model_usd]),
-            *([] if policy.limits.usd is None else [policy.limits.usd - state.usd]),
-        ]
-        return max(min(bounds), 0.0) if bounds else None
+        self._post(await consult(self.model, command, self.values, left=usd_left(self.machine), clock=self.clock))
 
     def _people_asked(self) -> bool:
         """Whether somebody who may answer is being asked; asks them where nobody is asked all that is open."""
@@ -307,7 +318,7 @@ class LocalRun:
             answers = _checked(await ask(self.result().questions) or ())
         except Exception as error:
             # An application that cannot ask leaves the run waiting; nothing is lost.
-            self._report_unasked(error)
+            report_unasked(error, self.redact)
         finally:
             # Else it was stopped: what it asked is not open any more.
             if asyncio.current_task() is self._asking:
@@ -325,15 +336,8 @@ class LocalRun:
             return to_fact(self.machine, answer, self.values)
         except InputError as error:
             self._unanswered = True
-            self._report_unasked(error)
+            report_unasked(error, self.redact)
             return None
-
-    def _report_unasked(self, error: Exception) -> None:
-        import warnings
-
-        reason = self.redact(f"{type(error).__name__}: {error}")
-        message = f"a question could not be answered, so the run is left waiting: {reason}"
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
 
     # ------------------------------------------------------------------------------------------------------ taking over
 
@@ -343,7 +347,10 @@ class LocalRun:
             return  # whoever had it was quicker
         lost = {(name, flight.attempt) for name, flight in self.machine.state.flights.items()}
         records: list[Record] = []
-        for fact in self._answers or (RunResumed(),):
+        facts: list[Fact] = [*(self._answers or (RunResumed(),))]
+        if self.beside is not None and (view := self.beside.view()) is not None:
+            facts.append(ViewChanged(view))
+        for fact in facts:
             records += self.machine.feed(fact, self._at).records
         self.checkpoint("decided")
         interrupted = await self._record(records)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 from orchestrator.drivers.answers import Answer, Ask, to_fact
+from orchestrator.drivers.beside import Beside
 from orchestrator.drivers.local import LocalRun
 from orchestrator.drivers.runs import Runs
 from orchestrator.drivers.values import Values
@@ -34,6 +35,7 @@ async def taken_over(
     redact: Callable[[str], str],
     model: DecisionModel | None,
     ask: Ask | None,
+    beside: Callable[[str], Beside],
 ) -> LocalRun:
     """Return a recorded run, claimed and ready to go on; the arguments are those of `LocalRun` and `Orchestrator`.
 
@@ -67,6 +69,7 @@ async def taken_over(
         log=stored.records,
         at=at,
         answers=facts,
+        beside=beside(run_id),
     )
 
 

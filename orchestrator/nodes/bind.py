@@ -14,13 +14,17 @@ from typing import Any
 
 from orchestrator.errors import NotAvailableError, Problem, SpecError
 from orchestrator.graph import Goal, Graph, Node
-from orchestrator.nodes.binding import Bindings, Call, CallContext, NodeBinding, Reply
+from orchestrator.nodes.binding import Bindings, BoundProbe, Call, CallContext, NodeBinding, Reply
 from orchestrator.nodes.contract import Contract, output_contract, split
+from orchestrator.nodes.headroom import Stated
 from orchestrator.nodes.http import HttpClients, http_call
+from orchestrator.nodes.probe import TIMEOUT, http_probe, python_probe
 from orchestrator.nodes.python import IDEMPOTENCY_KEY, RawCall, by_name, invoke, python_call
 from orchestrator.nodes.shell import shell_call
 from orchestrator.nodes.threads import Threads
-from orchestrator.spec.models import AgentSpec, GraphSpec, ToolSpec
+from orchestrator.spec.defaults import own_url, probe_of
+from orchestrator.spec.models import AgentSpec, GraphSpec, Probe, ToolSpec
+from orchestrator.spec.placeholders import fixed_part, names_in
 from orchestrator.spec.problems import Finding, Path, Places, placed
 from orchestrator.spec.references import UnusableReferenceError
 
@@ -41,7 +45,7 @@ def bind(
     places: Places | None = None,
     instead: Mapping[str, RawCall] = MappingProxyType({}),
 ) -> Bindings:
-    """Return how every node of *graph* is called, and the goals' checks.
+    """Return how every node of *graph* is called and probed, and the goals' checks.
 
     Args:
         spec: The graph file.
@@ -59,11 +63,12 @@ def bind(
     environ = os.environ if environ is None else environ
     binder = _Binder(spec, resolve_reference, functions or {}, environ, redact, places, instead)
     nodes = {node.name: binder.node(node) for node in graph.nodes}
+    probes = {node.name: probe for node in graph.nodes if (probe := binder.probe(node)) is not None}
     checks = {goal.name: binder.check(goal) for goal in graph.goals if goal.check}
     if binder.problems:
         raise SpecError(tuple(binder.problems))
     closers = (binder.clients.aclose,) if binder.clients is not None else ()
-    return Bindings(nodes, {name: check for name, check in checks.items() if check is not None}, closers)
+    return Bindings(nodes, {name: check for name, check in checks.items() if check is not None}, probes, closers)
 
 
 class _Binder:
@@ -111,6 +116,41 @@ class _Binder:
             verify=_verify(verify, contract, node),
         )
 
+    def probe(self, node: Node) -> BoundProbe | None:
+        """Bind the probe of one node; None where it has none."""
+        tool = self.spec.tools.get(node.name)
+        declared = tool if tool is not None else self.spec.agents[node.name]
+        probe = probe_of(declared, self.spec.defaults)
+        if probe is None or node.name in self.instead:
+            return None
+        path = ("agents" if tool is None else "tools", node.name, "probe")
+        timeout = probe.timeout if probe.timeout is not None else min(TIMEOUT, probe.every)
+        call = self._probe_call(probe, declared, path, timeout)
+        return None if call is None else BoundProbe(call, probe.every, timeout)
+
+    def _probe_call(
+        self, probe: Probe, declared: ToolSpec | AgentSpec, path: Path, timeout: float
+    ) -> Callable[[], Awaitable[None]] | None:
+        if probe.http is not None and probe.python is not None:
+            self._problem("E032", "it has both http: and python:", path, "write exactly one of them")
+        elif probe.python is not None:
+            if self._function(probe.python, (), (*path, "python")) is not None:
+                return python_probe(self._find(probe.python, (*path, "python")))
+        elif probe.http is not None:
+            if fixed_part(probe.http) == probe.http:
+                return http_probe(probe.http, self._http(), timeout=timeout)
+            help = "a whole URL, as http://127.0.0.1:8000/health: a probe is given nothing to fill in"
+            self._problem("E022", "http: is no URL that can be asked", path, help)
+        elif (url := own_url(declared, self.spec.defaults)) is not None:
+            assert isinstance(declared, ToolSpec)
+            assert declared.http is not None  # by `own_url`
+            fixed = {name: text for name, text in declared.http.headers.items() if not any(names_in(text))}
+            return http_probe(url, self._http(), timeout=timeout, own=fixed)
+        else:
+            help = "write http: URL or python: package.module:function below every:"
+            self._problem("E021", f"nothing says what to ask{_why_not(declared)}", path, help)
+        return None
+
     def check(self, goal: Goal) -> Callable[[Mapping[str, Any]], Awaitable[str | None]] | None:
         """Bind the check of a goal."""
         index = [declared.name for declared in self.spec.goals].index(goal.name)
@@ -126,12 +166,15 @@ class _Binder:
                 function = own if own is not None else self._find(declared.python, (*path, "python"))
                 return python_call(function, inputs, self.threads) if function is not None else _unavailable(node)
             if declared.http is not None:
-                if self.clients is None:
-                    self.clients = HttpClients()
-                return http_call(declared.http, node, self.clients, redact=self.redact)
+                return http_call(declared.http, node, self._http(), redact=self.redact)
             if declared.shell is not None:
                 return shell_call(declared.shell, node, stdin=declared.stdin, environ=self.environ, redact=self.redact)
         return _unavailable(node)
+
+    def _http(self) -> HttpClients:
+        if self.clients is None:
+            self.clients = HttpClients()
+        return self.clients
 
     def _contract(self, declared: Any, path: Path) -> Contract | None:
         output = self._find(declared, path) if isinstance(declared, str) else declared
@@ -189,7 +232,10 @@ def _checked(raw: RawCall, contract: Contract | None, node: Node) -> Call:
 
 
 async def _reply(result: Any, contract: Contract | None, node: Node) -> Reply:
-    return Reply(split(result if contract is None else await contract(result), node))
+    stated = None
+    if isinstance(result, Stated):
+        result, stated = result.result, result.headroom
+    return Reply(split(result if contract is None else await contract(result), node), headroom=stated)
 
 
 def _unavailable(node: Node) -> RawCall:
@@ -228,6 +274,13 @@ def _gate(function: _Function | None) -> Callable[[Mapping[str, Any]], Awaitable
         return None if reason is None or reason is False else "approval is needed"
 
     return gate
+
+
+def _why_not(declared: ToolSpec | AgentSpec) -> str:
+    """Say why a node's own URL is not asked."""
+    if not isinstance(declared, ToolSpec) or declared.http is None:
+        return ""
+    return ": its URL has no fixed host" if fixed_part(declared.http.url) is None else ": its GET has an effect"
 
 
 def _undo(function: _Function | None) -> Callable[[Mapping[str, Any], Any, str], Awaitable[None]] | None:

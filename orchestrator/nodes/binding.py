@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ("Bindings", "CallContext", "NodeBinding", "Reply")
+__all__ = ("Bindings", "BoundProbe", "CallContext", "NodeBinding", "Reply")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class Reply:
     usd: float | None = None
     """None: as declared."""
     tokens: int = 0
+    headroom: float | None = None
+    """Share of its rate limit that the node says is left, 0..1; None where it says nothing."""
 
 
 class Call(Protocol):
@@ -55,11 +57,23 @@ class NodeBinding:
 
 
 @dataclass(frozen=True, slots=True)
+class BoundProbe:
+    """How one node is probed outside runs. Times are seconds."""
+
+    call: Callable[[], Awaitable[None]]
+    """Raises where the node is down; one call at a time."""
+    every: float
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
 class Bindings:
     """The calls of a whole graph, by node, and the goals' checks, by goal."""
 
     nodes: Mapping[str, NodeBinding]
     checks: Mapping[str, Callable[[Mapping[str, Any]], Awaitable[str | None]]] = field(default_factory=dict)
     """Given the goal's values by name: None when satisfied, else the reason why not."""
+    probes: Mapping[str, BoundProbe] = field(default_factory=dict)
+    """Of the nodes that declare one."""
     closers: tuple[Callable[[], Awaitable[None]], ...] = ()
     """Called once when the orchestrator closes: open HTTP clients and the like."""

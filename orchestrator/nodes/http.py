@@ -20,6 +20,7 @@ from pydantic_core import to_jsonable_python
 from orchestrator.graph import Node
 from orchestrator.nodes.binding import CallContext
 from orchestrator.nodes.contract import InvalidOutput, OutputTooLarge
+from orchestrator.nodes.headroom import Stated, headroom
 from orchestrator.nodes.placeholders import Placeholders, text_of
 from orchestrator.nodes.python import RawCall
 from orchestrator.spec.models import Http
@@ -124,7 +125,9 @@ def http_call(
         ) as answer:
             if not answer.is_success:
                 raise httpx.HTTPStatusError(await _explain(answer, redact), request=answer.request, response=answer)
-            return _decoded(answer, await _read(answer, max_answer))
+            result = _decoded(answer, await _read(answer, max_answer))
+            left = headroom(answer.headers)
+            return result if left is None else Stated(result, left)
 
     return call
 

@@ -17,7 +17,7 @@ import anyio
 from orchestrator.nodes.binding import CallContext
 from orchestrator.nodes.threads import Threads
 
-__all__ = ("IDEMPOTENCY_KEY", "RawCall", "ToolCrashed", "by_name", "invoke", "python_call")
+__all__ = ("IDEMPOTENCY_KEY", "RawCall", "ToolCrashed", "by_name", "invoke", "is_async", "python_call")
 
 IDEMPOTENCY_KEY = "idempotency_key"
 """The parameter that takes the idempotency key, wherever a function asks for it."""
@@ -40,7 +40,7 @@ async def invoke(function: Callable[..., Any], threads: Threads, /, *args: Any, 
         ToolCrashed: The function raised a `BaseException` that is no cancellation.
         Exception: Whatever else it raised.
     """
-    if _is_async(function):
+    if is_async(function):
         return await _awaited(function(*args, **kwargs))
 
     def call() -> Any:
@@ -55,7 +55,8 @@ async def invoke(function: Callable[..., Any], threads: Threads, /, *args: Any, 
     return await _awaited(result) if inspect.isawaitable(result) else result
 
 
-def _is_async(function: Callable[..., Any]) -> bool:
+def is_async(function: Callable[..., Any]) -> bool:
+    """Return whether a call of *function* gives a coroutine."""
     if inspect.iscoroutinefunction(function):
         return True
     return not isinstance(function, type) and inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004

@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import anyio
@@ -29,10 +30,15 @@ IDLE_SECONDS = 10.0
 
 
 class Threads:
-    """Daemon threads, started when needed and used again while they are warm."""
+    """Daemon threads, started when needed and used again while they are warm.
 
-    def __init__(self) -> None:
+    Args:
+        limited: Whether calls wait for one of anyio's worker threads to be free.
+    """
+
+    def __init__(self, *, limited: bool = True) -> None:
         self._idle: deque[_Worker] = deque()
+        self._limited = limited
 
     async def run(self, function: Callable[[], T]) -> T:
         """Call *function* in a worker thread, with the caller's context variables.
@@ -57,7 +63,7 @@ class Threads:
             except RuntimeError:
                 return  # the event loop has ended: nobody waits for this call any more
 
-        async with anyio.to_thread.current_default_thread_limiter():
+        async with anyio.to_thread.current_default_thread_limiter() if self._limited else nullcontext():
             self._worker().jobs.put((work, report))
             await returned.wait()
         return outcome.result()

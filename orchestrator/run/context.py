@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from orchestrator.events import Event, Record, RunStarted, Value
 from orchestrator.graph import INPUT, Graph, Node
 from orchestrator.planner import Limits, Planner, Route, Situation
 from orchestrator.policy import Policy
 from orchestrator.run.commands import Command, Inputs
 from orchestrator.run.state import RunState
+from orchestrator.weight import View
 
 __all__ = ("CHECKS", "Context")
 
@@ -26,6 +29,7 @@ class Context:
         self.state = state
         self.records: list[Record] = []
         self.commands: list[Command] = []
+        self._seen: tuple[View, tuple[str, ...], View] | None = None
 
     def emit(self, event: Event) -> None:
         """Append an event to the log."""
@@ -143,16 +147,33 @@ class Context:
         return None if seconds is None else state.began + state.waited + waiting + seconds
 
     def plan(
-        self, goal: str, *, lift: tuple[str, ...] = (), settled: bool = False, supplied: str | None = None
+        self,
+        goal: str,
+        *,
+        lift: tuple[str, ...] = (),
+        passing: tuple[str, ...] = (),
+        settled: bool = False,
+        supplied: str | None = None,
     ) -> Route:
-        """Plan a route to *goal* from where the run stands; the arguments are those of `situation`.
+        """Plan a route to *goal* from where the run stands.
 
+        The arguments are those of `situation`, and *passing*: nodes whose open circuit does not count.
         A goal whose check has failed too often has no route, unless to a value that is supplied from outside.
         """
         if supplied is None and self.state.failed_checks.get(goal, 0) > CHECKS:
             return Route(goal, "impossible", reason="check")
         situation = self.situation(lift=lift, settled=settled, supplied=supplied)
-        return self.planner.plan(self.state.view, goal, situation)
+        return self.planner.plan(self.view(passing), goal, situation)
+
+    def view(self, passing: tuple[str, ...] = ()) -> View:
+        """Return the view that this run goes by: without the open circuits that it passes, or is to pass."""
+        view, passed = self.state.view, (*self.state.passing, *passing)
+        if not passed:
+            return view
+        if self._seen is None or self._seen[:2] != (view, passed):
+            barred = (veto for veto in view.vetoes if veto[0] not in passed or veto[0] not in view.open)
+            self._seen = (view, passed, replace(view, vetoes=tuple(barred)))
+        return self._seen[2]
 
     # ------------------------------------------------------------------------------------------------------------ route
 

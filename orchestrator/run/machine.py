@@ -332,7 +332,7 @@ class Run:
             if {*todo, *state.backoff} == set(route.nodes):
                 return
             # A better route is no reason to end a run that has no reroutes left.
-            limit, vetoed = run.policy.limits.reroutes, dict(state.view.vetoes)
+            limit, vetoed = run.policy.limits.reroutes, dict(run.view().vetoes)
             spent = limit is not None and state.counts.get("reroute", 0) >= limit
             if spent and not any(name in vetoed for name in (*todo, *state.backoff)):
                 return

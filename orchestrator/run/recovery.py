@@ -66,7 +66,7 @@ def exclude(run: Context, name: str, reason: str, *, transient: bool = False) ->
 def _retry_delay(run: Context, name: str, failure: Failure) -> float | None:
     """Return how long to wait before the next attempt, or None where there is to be none."""
     state, node = run.state, run.node(name)
-    repeatable = node.effect in ("read", "idempotent") and failure.transient
+    repeatable = node.effect in ("read", "idempotent") and failure.transient and name not in state.view.spent
     if not repeatable or name in state.lifted or state.failures[name] >= node.attempts:
         return None
     delay = jittered(run, name, "backoff", state.failures[name])
@@ -80,7 +80,7 @@ def _retry_delay(run: Context, name: str, failure: Failure) -> float | None:
 def _fits_again(run: Context, name: str, delay: float) -> bool:
     """Whether another attempt, and the rest of the route after it, is permitted and within the limits."""
     state, left, route = run.state, run.left(), run.state.route
-    if route is None or name in dict(state.view.vetoes):
+    if route is None or name in dict(run.view().vetoes):
         return False
     todo = (n for n in route.nodes if n != name and n not in state.finished and n not in state.flights)
     rest = [name, *todo]
@@ -176,7 +176,7 @@ def go_another_way(
             state.goal,
             _unfinished(run, before, node),
             route.nodes,
-            run.planner.weigh(state.view, before, run.situation()),
+            run.planner.weigh(run.view(), before, run.situation()),
             route.weight,
             route.verdict,
         )

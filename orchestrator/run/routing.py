@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from orchestrator.events import LastChance, RoutePlanned, Trigger, Warned
 from orchestrator.planner import Route
 from orchestrator.run.commands import Cancel, WakeAt
 from orchestrator.run.context import Context
 
-__all__ = ("adopt", "after", "go_on", "last_chance", "planned", "take_chance", "watch_time")
+__all__ = ("Chance", "adopt", "after", "go_on", "last_chance", "planned", "take_chance", "watch_time")
 
 
 def after(deadline: float) -> float:
@@ -73,13 +74,28 @@ def planned(run: Context, route: Route, trigger: Trigger) -> None:
     )
 
 
-def last_chance(run: Context, goal: str) -> Route | None:
-    """Plan with the nodes that were excluded for transient reasons; None where the stage is over or does not help."""
-    if run.state.last_chance_taken:
-        return None
-    lift = _liftable(run)
-    route = run.plan(goal, lift=lift) if lift else None
-    return route if route is not None and route.feasible else None
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """A route of the last-chance stage, and what it needs: exclusions lifted, open circuits passed."""
+
+    route: Route
+    lift: tuple[str, ...]
+    passing: tuple[str, ...]
+
+
+def last_chance(run: Context, goal: str) -> Chance | None:
+    """Plan with what is left to try; None where nothing is, or it does not help.
+
+    First the nodes that were excluded for transient reasons, once per run; then open circuits that were not tried yet.
+    """
+    lift = () if run.state.last_chance_taken else _liftable(run)
+    untried = tuple(name for name in run.state.view.open if name not in run.state.passing)
+    for passing in ((), untried):
+        if lift or passing:
+            route = run.plan(goal, lift=lift, passing=passing)
+            if route.feasible:
+                return Chance(route, lift, passing)
+    return None
 
 
 def _liftable(run: Context) -> tuple[str, ...]:
@@ -90,14 +106,15 @@ def _liftable(run: Context) -> tuple[str, ...]:
     )
 
 
-def take_chance(run: Context, goal: str, route: Route) -> None:
-    """Give nodes excluded for transient reasons one more attempt each, once per run."""
+def take_chance(run: Context, goal: str, chance: Chance) -> None:
+    """Give what is left to try one more attempt each."""
     state = run.state
-    lift = _liftable(run)
-    state.last_chance_taken = True
-    for name in lift:
+    state.last_chance_taken |= bool(chance.lift)
+    for name in chance.lift:
         del state.excluded[name]
+    for name in (*chance.lift, *chance.passing):
         state.lifted[name] = True
-    adopt(run, route)
-    answers = state.take_open()
-    run.emit(LastChance(state.count("last_chance"), answers, lift, goal, route.nodes, route.weight))
+    state.passing.update(dict.fromkeys(chance.passing, True))
+    adopt(run, chance.route)
+    answers, nodes = state.take_open(), (*chance.lift, *chance.passing)
+    run.emit(LastChance(state.count("last_chance"), answers, nodes, goal, chance.route.nodes, chance.route.weight))

@@ -110,6 +110,7 @@ def stops(run: Context, node: Node) -> list[str]:
     price, spent = node.usd or 0.0, run.state.usd + sum(flight.usd for flight in run.state.flights.values())
     if node.gate == "always":
         found.append("every call of it needs a person's yes")
+    found += [reason for name, reason in run.state.view.gates if name == node.name]
     if limits.risk is not None and limits.risk > 0 and node.risk >= limits.risk:
         found.append(f"its risk is {node.risk:g}, and {limits.risk:g} or more needs a person's yes")
     if limits.usd is not None and price > limits.usd:

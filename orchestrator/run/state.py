@@ -118,6 +118,8 @@ class RunState:
     lifted: dict[str, bool] = field(default_factory=dict)
     """Nodes of the last-chance stage: one more attempt each."""
     last_chance_taken: bool = False
+    passing: dict[str, bool] = field(default_factory=dict)
+    """Nodes whose open circuit this run passes, as its last chance."""
     unresolved: dict[str, Unresolved] = field(default_factory=dict)
     open_failures: dict[str, int] = field(default_factory=dict)
     """Failed attempts that no decision has answered yet."""

@@ -14,6 +14,8 @@ import anyio
 
 from orchestrator.chance import seed_of
 from orchestrator.drivers.answers import Ask
+from orchestrator.drivers.beside import Beside
+from orchestrator.drivers.lanes import Lanes
 from orchestrator.drivers.runs import Runs
 from orchestrator.events import Record, RunStarted
 from orchestrator.runtime.configured import Bind, Configured
@@ -22,7 +24,10 @@ from orchestrator.telemetry.outlets import Outlets
 if TYPE_CHECKING:
     from orchestrator.escalation import DecisionModel
     from orchestrator.faults import FaultPlan
+    from orchestrator.health import Monitor
+    from orchestrator.health.rows import HealthRow
     from orchestrator.nodes.binding import Bindings
+    from orchestrator.runtime.vitals import Vitals
     from orchestrator.store import Store
 
 __all__ = ("Begin", "Connected", "OnRecord", "Sink")
@@ -54,6 +59,7 @@ class Connected(Configured):
         store: Store | str | Path | None,
         model: DecisionModel | None,
         ask: Ask | None,
+        monitors: Iterable[Monitor],
         *,
         source: str | None = None,
     ) -> None:
@@ -63,6 +69,9 @@ class Connected(Configured):
         self._model = model
         self._own_model = model is None
         self._ask = ask
+        self._monitors = tuple(monitors)
+        self._process: Vitals | None = None
+        self._lanes = Lanes(self.policy.overload, clock=self._clock)
         self._begin: Begin = _begin
         self._seen: Callable[[str, Record], object] | None = None
 
@@ -90,6 +99,7 @@ class Connected(Configured):
         """
         copied = copy(self)
         copied._clock, copied._binder, copied._bindings = clock, bind, None
+        copied._process, copied._lanes = None, Lanes(self.policy.overload, clock=clock)
         copied._begin, copied._seen, copied._runs, copied._streams = begin, on_record, runs, set()
         if model is not None:
             copied._model, copied._own_model = model, False
@@ -116,6 +126,39 @@ class Connected(Configured):
 
         return publish, trace_id
 
+    def health(self) -> tuple[HealthRow, ...]:
+        """Return how each node is, as this process knows it from its runs; nothing before the first one.
+
+        Nothing is known where the policy gives health no say (`health.use`).
+        """
+        rows: tuple[HealthRow, ...] = () if self._process is None else self._process.board.rows()
+        return tuple(self._redactor.redact(row) for row in rows)
+
+    def _beside(self, run_id: str) -> Beside:
+        """Return what a run has beside it in this process."""
+        vitals = self._vitals()
+        return Beside(run_id, self._lanes, None if vitals is None else vitals.link(run_id))
+
+    def _vitals(self) -> Vitals | None:
+        """Return what this process knows of its nodes, if the policy wants that; it is kept up to date from then on."""
+        if not self.policy.health.use:
+            return None
+        from orchestrator.runtime.vitals import Vitals
+
+        if self._process is None:
+            self._process = Vitals(
+                self.graph,
+                self.policy,
+                self.spec,
+                base=self._blueprint.view,
+                clock=self._clock,
+                monitors=self._monitors,
+                probes=self._bound().probes,
+                report=self._outlets.report,
+            )
+        self._process.start()
+        return self._process
+
     def _decider(self) -> DecisionModel | None:
         if self._model is None and self.policy.escalation.by == "model":
             from orchestrator.escalation import decision_model
@@ -135,6 +178,8 @@ class Connected(Configured):
         model, self._model = self._model, None if self._own_model else self._model
         for close in [*(bindings.closers if bindings else ()), *([model.aclose] if self._own_model and model else [])]:
             await close()
+        if self._process is not None:
+            await self._process.aclose()
         await self._runs.aclose()
         await self._outlets.aclose()
 

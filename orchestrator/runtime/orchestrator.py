@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.drivers.local import LocalRun
     from orchestrator.escalation import DecisionModel
     from orchestrator.faults import FaultPlan
+    from orchestrator.health import Monitor
     from orchestrator.store import Store
 
 __all__ = ("Orchestrator",)
@@ -56,6 +57,7 @@ class Orchestrator(Connected):
             default: nowhere, and a run that its process does not outlive is lost.
         model: Decides where no route is left, if the policy says so; default: the one that the policy names.
         ask: Called with all open questions when people are needed; default: the run ends `waiting`.
+        monitors: Watch nodes in the background, outside runs; see `orchestrator.health.Monitor`.
         rest: Other top-level keys of a graph file, such as ``edges``.
     """
 
@@ -72,6 +74,7 @@ class Orchestrator(Connected):
         store: Store | str | Path | None = None,
         model: DecisionModel | None = None,
         ask: Ask | None = None,
+        monitors: Iterable[Monitor] = (),
         **rest: Any,
     ) -> None:
         from orchestrator.spec.declare import spec_from_tools
@@ -82,7 +85,7 @@ class Orchestrator(Connected):
         decider = None if model is None else model.name
         resolved = resolve(spec, functions=functions, policy=policy, decider=decider)
         super().__init__(resolved, functions, clock=clock, environ=environ)
-        self._link(sinks, tracer, store, model, ask)
+        self._link(sinks, tracer, store, model, ask, monitors)
 
     @classmethod
     def from_yaml(
@@ -98,6 +101,7 @@ class Orchestrator(Connected):
         store: Store | str | Path | None = None,
         model: DecisionModel | None = None,
         ask: Ask | None = None,
+        monitors: Iterable[Monitor] = (),
     ) -> Orchestrator:
         """Load a graph file.
 
@@ -112,6 +116,7 @@ class Orchestrator(Connected):
             store: See there.
             model: See there.
             ask: See there.
+            monitors: See there.
 
         Raises:
             SpecError: Something is wrong with the file; holds every problem with its place.
@@ -119,7 +124,7 @@ class Orchestrator(Connected):
         resolved, loaded = load(path, policy, environ=environ, imports=imports, decider=model)
         self = cls.__new__(cls)
         Configured.__init__(self, resolved, {}, clock=clock, environ=environ, loaded=loaded)
-        self._link(sinks, tracer, store, model, ask, source=str(Path(path).resolve()))
+        self._link(sinks, tracer, store, model, ask, monitors, source=str(Path(path).resolve()))
         return self
 
     # ----------------------------------------------------------------------------------------------------------- runs
@@ -181,8 +186,10 @@ class Orchestrator(Connected):
             references = tuple(values.take(name, INPUT, value) for name, value in sorted(given.items()))
         except ValueError as error:
             raise InputError(f"the input {error}") from None
-        first = self._blueprint.first_record(run_id, goal=goal, inputs=references, seed=seed, down=self.down(down))
-        bindings = self._with_faults(faults, seed)
+        bindings, beside = self._with_faults(faults, seed), self._beside(run_id)
+        first = self._blueprint.first_record(
+            run_id, goal=goal, inputs=references, seed=seed, down=self.down(down), view=beside.view()
+        )
         publish, trace_id = self._publish(run_id, on_record)
         return LocalRun(
             self._blueprint.run(first),
@@ -196,6 +203,7 @@ class Orchestrator(Connected):
             journal=self._runs.journal(first, self.graph.name, trace_id),
             model=self._decider(),
             ask=self._ask,
+            beside=beside,
         )
 
     # ---------------------------------------------------------------------------------------------------- going on
@@ -281,6 +289,7 @@ class Orchestrator(Connected):
             redact=self._redactor.redact,
             model=self._decider(),
             ask=self._ask,
+            beside=self._beside,
         )
 
     def run_sync(self, inputs: Mapping[str, Any] | None = None, /, **options: Any) -> RunResult:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TypeVar
 
 from orchestrator.graph import Effect
-from orchestrator.spec.models import AgentSpec, NodeDefaults, NodeSpec, Retry, ToolSpec
+from orchestrator.spec.models import AgentSpec, NodeDefaults, NodeSpec, Probe, Retry, ToolSpec
+from orchestrator.spec.placeholders import fixed_part
 
-__all__ = ("effect_of", "inherited", "repeatable", "retry_of")
+__all__ = ("effect_of", "inherited", "own_url", "probe_of", "repeatable", "retry_of")
 
 N = TypeVar("N", bound=NodeSpec)
 
@@ -44,12 +45,34 @@ def retry_of(node: NodeSpec, defaults: NodeDefaults) -> Retry:
     )
 
 
+def own_url(node: NodeSpec, defaults: NodeDefaults) -> str | None:
+    """Return the part of a tool's own URL that may be asked without a run; None where there is none.
+
+    A GET that is declared to have an effect is never sent for a look.
+    """
+    if not isinstance(node, ToolSpec) or node.http is None:
+        return None
+    if node.http.method in ("GET", "HEAD") and effect_of(node, defaults) != "read":
+        return None
+    return fixed_part(node.http.url)
+
+
+def probe_of(node: NodeSpec, defaults: NodeDefaults) -> Probe | None:
+    """Return the probe of *node*: its own, else the one of the file where that says, or the node's URL, what to ask."""
+    if node.probe is not None or defaults.probe is None:
+        return node.probe
+    told = defaults.probe.http is not None or defaults.probe.python is not None
+    return defaults.probe if told or own_url(node, defaults) is not None else None
+
+
 def inherited(node: N, defaults: NodeDefaults) -> N:
     """Return *node* with the defaults of its file written into it."""
     changes: dict[str, object] = {}
-    for key in ("effect", "timeout", "circuit", "probe"):
+    for key in ("effect", "timeout", "circuit"):
         if getattr(node, key) is None and (value := getattr(defaults, key)) is not None:
             changes[key] = value
+    if (probe := probe_of(node, defaults)) is not node.probe:
+        changes["probe"] = probe
     if defaults.retry is not None and repeatable(effect_of(node, defaults)):
         changes["retry"] = retry_of(node, defaults)
     return node.model_copy(update=changes) if changes else node

@@ -157,12 +157,12 @@ class Circuit(Model):
 
 
 class Probe(Model):
-    """Active probe of this node. Accepted now, used by health monitors once they exist."""
+    """Active probe of this node, outside runs; an http tool that names nothing else is asked at its own URL."""
 
     every: Duration = Field(description="time between two probes, as 10s")
-    python: Reference | None = Field(None, description="a function without parameters; raising means down")
-    http: str | None = Field(None, description="a URL that answers while the node is up")
-    timeout: Duration | None = Field(None, description="time for one probe, as 2s")
+    python: Reference | None = Field(None, description="a function without parameters; raising, or false, means down")
+    http: str | None = Field(None, description="a URL; an answer below 500 means up")
+    timeout: Duration | None = Field(None, description="time for one probe, as 2s; default: 2s, `every` at most")
 
 
 class NodeDefaults(Model):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.events import Record
 
-__all__ = ("Claim", "RunRow", "Sizes", "StoredRun", "StoredValue")
+__all__ = ("Claim", "Outage", "RunRow", "Sizes", "StoredHealth", "StoredRun", "StoredValue")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,30 @@ class StoredRun:
     row: RunRow
     records: tuple[Record, ...]
     values: tuple[StoredValue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHealth:
+    """What a process last knew of the health of a graph's nodes."""
+
+    graph: str
+    data: dict[str, Any]
+    age: float
+    """Seconds since it was saved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """What a process has announced of a node; times are wall time, in seconds."""
+
+    seq: int
+    graph: str
+    node: str
+    state: str
+    until: float | None
+    reason: str
+    process: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)

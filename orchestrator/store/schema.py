@@ -6,10 +6,25 @@ import sqlalchemy as sa
 
 from orchestrator.errors import StoreError
 
-__all__ = ("METADATA", "VERSION", "check_tables", "create_tables", "meta", "processes", "records", "runs", "values")
+__all__ = (
+    "METADATA",
+    "VERSION",
+    "check_tables",
+    "create_tables",
+    "health",
+    "meta",
+    "outages",
+    "processes",
+    "records",
+    "runs",
+    "values",
+)
 
-VERSION = 1
-"""Of the tables below; a store of a later version is refused."""
+VERSION = 2
+"""Of the tables below; a store of a later version is refused, one of an earlier is brought up to it.
+
+1: runs, records, values, processes; 2: health and outages as well.
+"""
 
 METADATA = sa.MetaData()
 
@@ -77,13 +92,36 @@ values = sa.Table(
     sa.Column("encoding", sa.Text, nullable=False),
 )
 
+health = sa.Table(
+    "health",
+    METADATA,
+    sa.Column("graph", sa.Text, primary_key=True),
+    sa.Column("data", sa.Text, nullable=False),  # JSON
+    sa.Column("updated", sa.Double, nullable=False),
+)
+
+outages = sa.Table(
+    "outages",
+    METADATA,
+    # The numbers of deleted rows are never given again.
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), sa.Identity(), primary_key=True),
+    sa.Column("graph", sa.Text, nullable=False),
+    sa.Column("node", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("until", sa.Double),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("process", sa.Text, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 _SCHEMA = "orchestrator.schema"
 _LOCK = 0x6F726368
 """Of PostgreSQL: whoever creates the tables holds it."""
 
 
 def check_tables(connection: sa.Connection, shown: str) -> bool:
-    """Return whether the tables are there; False: they are still to be created.
+    """Return whether the tables are there; False: they, or some that an earlier version lacks, are to be created.
 
     Raises:
         StoreError: The tables are those of a later version, or of another program.
@@ -91,7 +129,7 @@ def check_tables(connection: sa.Connection, shown: str) -> bool:
     there = sa.inspect(connection)
     version = None
     complete = True
-    for table in (meta, runs, records, values, processes):
+    for table in (meta, runs, records, values, processes, health, outages):
         if not there.has_table(table.name):
             complete = False
             continue
@@ -107,7 +145,7 @@ def check_tables(connection: sa.Connection, shown: str) -> bool:
                     f"{shown} was written by a later version of orchestrator (schema {version}, this one knows "
                     f"{VERSION}): update orchestrator, or name another store"
                 )
-    return complete and version is not None
+    return complete and version == VERSION
 
 
 def create_tables(connection: sa.Connection, shown: str) -> None:
@@ -116,9 +154,12 @@ def create_tables(connection: sa.Connection, shown: str) -> None:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
     if check_tables(connection, shown):
         return
+    # All that a version has added so far is tables.
     METADATA.create_all(connection)
     if _version(connection) is None:
         connection.execute(meta.insert(), {"key": _SCHEMA, "value": str(VERSION)})
+    else:
+        connection.execute(meta.update().where(meta.c.key == _SCHEMA).values(value=str(VERSION)))
 
 
 def _version(connection: sa.Connection) -> int | None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -17,12 +17,12 @@ import sqlalchemy as sa
 
 from orchestrator.errors import RunNotFoundError, StoreError
 from orchestrator.events import Record, record_to_dict
-from orchestrator.store import reading
+from orchestrator.store import health, reading
 from orchestrator.store.address import read_address
 from orchestrator.store.database import Database
 from orchestrator.store.liveness import Process
 from orchestrator.store.operations import Accept, Append, ClaimRun, Prune, Release, Withdraw
-from orchestrator.store.rows import Claim, RunRow, Sizes, StoredRun, StoredValue
+from orchestrator.store.rows import Claim, Outage, RunRow, Sizes, StoredHealth, StoredRun, StoredValue
 from orchestrator.store.writer import Writer
 
 __all__ = ("Store",)
@@ -49,6 +49,11 @@ class Store:
         self._lease = lease
         self._process = Process.current()
         self._writer = Writer(database, self._process, clock=clock, beat=beat, lease=lease)
+
+    @property
+    def process(self) -> str:
+        """The name under which others know this store, opened by this process."""
+        return self._process.id
 
     @classmethod
     def open(
@@ -161,6 +166,47 @@ class Store:
             if some < AT_A_TIME:
                 break
         return pruned
+
+    # --------------------------------------------------------------------------------------------------------- health
+
+    async def save_health(self, graph: str, data: dict[str, Any]) -> None:
+        """Keep what is known of the health of a graph's nodes, in place of what was known before.
+
+        Args:
+            graph: Its name.
+            data: Plain data; what is told of time in it holds for now.
+        """
+        await self._writer.write(health.SaveHealth(graph, data))
+
+    async def load_health(self, graph: str) -> tuple[dict[str, Any], float] | None:
+        """Return what was saved last of a graph, and how many seconds ago; None where nothing was."""
+        found = await self.healths(graph)
+        return (found[0].data, found[0].age) if found else None
+
+    async def healths(self, graph: str | None = None) -> tuple[StoredHealth, ...]:
+        """Return what was saved last of each graph, or of one, by name."""
+        if self._database.absent:
+            return ()
+        return await self._read(lambda connection: health.saved(connection, self._clock(), graph))
+
+    async def announce(self, graph: str, node: str, state: str, until: float | None, reason: str) -> int:
+        """Tell other processes what became of a node, and return the number of that.
+
+        Args:
+            graph: The graph's name.
+            node: The node.
+            state: As of its circuit.
+            until: Wall time until which that holds; None: until something else is announced.
+            reason: Why.
+        """
+        number: int = await self._writer.write(health.Announce(graph, node, state, until, reason))
+        return number
+
+    async def outages_since(self, graph: str, seq: int) -> tuple[Outage, ...]:
+        """Return what was announced of a graph's nodes after number *seq*, by this process and others, in order."""
+        if self._database.absent:
+            return ()
+        return await self._read(lambda connection: health.announced(connection, graph, seq))
 
     # -------------------------------------------------------------------------------------------------------- reading
 

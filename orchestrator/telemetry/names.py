@@ -118,4 +118,13 @@ EVENT_LATE_RESULT = "orchestrator.late_result"
 EVENT_CANCEL_REQUESTED = "orchestrator.cancel_requested"
 EVENT_WARNING = "orchestrator.warning"
 
+# Metrics of health, and what they are told apart by.
+METRIC_CIRCUIT = "orchestrator.circuit.state"
+METRIC_ATTEMPTS = "orchestrator.health.attempts"
+METRIC_ATTENTION = "orchestrator.health.attention"
+GRAPH = "orchestrator.graph"
+EVIDENCE = "orchestrator.evidence"
+PROBE = "orchestrator.probe"
+MONITOR = "orchestrator.monitor"
+
 __all__ = tuple(sorted(name for name in globals() if name.isupper()))

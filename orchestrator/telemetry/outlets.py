@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -41,12 +42,23 @@ class Outlets:
         self._spans: SpanSink | None = None
         self._tracing: Outlet | None = None
         self._open: list[Outlet] = []
+        self._reported: set[str] = set()
 
     def add(self, sink: Sink) -> None:
         """Bring the records of the runs to come to *sink* too."""
         self._sinks.append(sink)
         if self._spans is not None:
             self._open.append(Outlet(sink))
+
+    def report(self, text: str) -> None:
+        """Tell people, once, of something beside the runs that does not work."""
+        if text in self._reported:
+            return
+        self._reported.add(text)
+        with suppress(Exception):  # a broken log is no reason to stop
+            import structlog
+
+            structlog.get_logger("orchestrator.health").warning(self._redact(text))
 
     def begin(
         self, run_id: str, graph_name: str, *, started: RunStarted | None = None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
-from tests.bench import attempts, durable, planning, quality, rerouting, simulating, starting
+from tests.bench import attempts, durable, outages, planning, quality, rerouting, simulating, starting
 from tests.bench.report import Section, page
 
 __all__ = ("main",)
@@ -20,6 +20,7 @@ SECTIONS: dict[str, Callable[[], Section]] = {
     "attempts": attempts.measure,
     "durable": durable.measure,
     "simulating": simulating.measure,
+    "outages": outages.measure,
     "starting": starting.measure,
 }
 

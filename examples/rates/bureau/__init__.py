@@ -1,0 +1,1 @@
+"""A bureau de change that asks others for exchange rates."""

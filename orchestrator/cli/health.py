@@ -1,0 +1,225 @@
+"""``orchestrator health``: how nodes are doing, as the last process that ran the graph knew it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli.options import json_option
+from orchestrator.cli.output import Exit, print_json
+from orchestrator.cli.store import open_store, store_option
+from orchestrator.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from orchestrator.health.rows import HealthRow
+    from orchestrator.health.signal import Signal
+    from orchestrator.store import Store
+
+__all__ = ("command",)
+
+EVERY = 1.0
+"""Seconds between two looks."""
+HEAD = ("NODE", "STATE", "OK", "LATENCY", "OPEN FOR", "LAST ERROR", "")
+COLOURS = {"closed": "green", "half-open": "yellow", "open": "red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """The health of one graph, with its age in seconds."""
+
+    graph: str
+    age: float
+    rows: tuple[HealthRow, ...]
+    attention: Signal | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON-ready data."""
+        nodes = [asdict(row) for row in self.rows]
+        return {
+            "graph": self.graph,
+            "age": self.age,
+            "attention": None if self.attention is None else asdict(self.attention),
+            "nodes": nodes,
+        }
+
+
+@click.command("health")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("-w", "--watch", is_flag=True, help="Look again every second; off a terminal, print what has changed.")
+@store_option
+@json_option
+def command(file: Path | None, watch: bool, store: str | None, as_json: bool) -> None:
+    """Show how the nodes of the graph FILE are doing, or those of every graph in the run log.
+
+    A node is closed (in use), open (out of use until it may be probed) or half-open (its next call is the probe). Its
+    figures are those that the processes which run the graph save every few seconds.
+    """
+    import anyio
+
+    if watch and as_json:
+        raise InputError("--watch goes on and --json is one document: give one of them")
+    graph = None if file is None else _name(file)
+    try:
+        sheets = anyio.run(_watch, store, graph) if watch else anyio.run(_look, store, graph)
+    except KeyboardInterrupt:
+        raise SystemExit(Exit.INTERRUPTED) from None
+    if as_json:
+        print_json({"graphs": [sheet.as_dict() for sheet in sheets]})
+    elif sheets:
+        click.echo("\n\n".join(str(_text(sheet)) for sheet in sheets))
+    if not sheets:
+        click.echo(_nothing(graph), err=True)
+
+
+def _name(file: Path) -> str:
+    from orchestrator.cli.options import load
+
+    return load(file, None, imports=False).graph.name
+
+
+async def _look(url: str | None, graph: str | None) -> list[Sheet]:
+    async with open_store(url) as store:
+        return await _sheets(store, graph)
+
+
+async def _sheets(store: Store, graph: str | None) -> list[Sheet]:
+    from orchestrator.health.stored import attention_of, rows_of
+    from orchestrator.redact import Redactor
+
+    redact = Redactor.from_environment((), os.environ).redact
+    sheets = []
+    for saved in await store.healths(graph):
+        rows = rows_of(saved.data, saved.age)
+        if rows:
+            sheets.append(Sheet(saved.graph, saved.age, redact(rows), redact(attention_of(saved.data))))
+    return sheets
+
+
+def _nothing(graph: str | None) -> str:
+    of = "any graph" if graph is None else f"the graph {graph}"
+    return f"nothing is known of the health of {of} yet: it is saved while a graph runs with this run log"
+
+
+# ------------------------------------------------------------------------------------------------------------- watching
+
+
+async def _watch(url: str | None, graph: str | None) -> list[Sheet]:
+    """Show what there is, again and again, until interrupted."""
+    async with open_store(url) as store:
+        await (_redraw(store, graph) if sys.stdout.isatty() else _print_changes(store, graph))
+    return []
+
+
+async def _redraw(store: Store, graph: str | None) -> None:
+    import anyio
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.text import Text
+
+    out = Console(highlight=False, emoji=False)
+    with Live(console=out, auto_refresh=False, transient=False, vertical_overflow="crop") as live:
+        while True:
+            sheets = await _sheets(store, graph)
+            shown = [_text(sheet) for sheet in sheets] or [Text(_nothing(graph))]
+            live.update(Group(*shown), refresh=True)
+            await anyio.sleep(EVERY)
+
+
+async def _print_changes(store: Store, graph: str | None) -> None:
+    """Print a line for every node at first, and then for each that is no longer as it was told."""
+    import anyio
+
+    told: dict[tuple[str, str], tuple[str, ...]] = {}
+    silent = False
+    while True:
+        sheets = await _sheets(store, graph)
+        if not sheets and not silent:
+            click.echo(_nothing(graph), err=True)
+            silent = True
+        for sheet in sheets:
+            for row in sheet.rows:
+                is_now = (_state(row), row.last_error or "", *(signal.reason for signal in row.reasons))
+                if told.get((sheet.graph, row.node)) != is_now:
+                    told[sheet.graph, row.node] = is_now
+                    cells = [cell for cell in _cells(row) if cell]
+                    click.echo(f"{_clock()}  {sheet.graph}  {'  '.join(cells)}")
+        await anyio.sleep(EVERY)
+
+
+def _clock() -> str:
+    return datetime.now(UTC).astimezone().strftime("%H:%M:%S")  # noqa: TID251  # what a person's clock says
+
+
+# ---------------------------------------------------------------------------------------------------------- the table
+
+
+def _text(sheet: Sheet) -> Text:
+    """Return a graph's table; whoever is no terminal gets it without colour."""
+    from rich.text import Text
+
+    attention = sheet.attention
+    title = f"{sheet.graph}, as of {_span(sheet.age)} ago"
+    if attention is not None:
+        title += f"; attention: {attention.node}, {attention.reason}"
+    lines = [HEAD, *(_cells(row) for row in sheet.rows)]
+    widths = _widths(lines)
+    text = Text(title, no_wrap=True, overflow="ellipsis")
+    for number, cells in enumerate(lines):
+        text.append("\n")
+        for column, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+            last = column == len(cells) - 1
+            style = COLOURS.get(cell, "") if column == 1 else "dim" if number == 0 else ""
+            text.append(cell if last else f"{cell:<{width}}  ", style=style)
+        text.rstrip()
+    return text
+
+
+def _widths(lines: Iterable[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+
+def _cells(row: HealthRow) -> tuple[str, ...]:
+    tried = row.n > 0
+    notes = list(dict.fromkeys(signal.reason for signal in row.reasons))
+    if row.share < 1:
+        notes.append(f"gets {row.share:.0%} of its share")
+    if row.spent:
+        notes.append("retries spent")
+    return (
+        row.node,
+        _state(row),
+        f"{row.ok:.0f}/{row.n:.0f}" if tried else "-",
+        "-" if row.latency_ms is None else _span(row.latency_ms / 1000),
+        _span(row.open_for) if row.state == "open" else "",
+        f"{row.last_error} {_span(row.last_error_ago or 0.0)} ago" if row.last_error else "",
+        "; ".join(notes),
+    )
+
+
+def _state(row: HealthRow) -> str:
+    return row.state.replace("_", "-")
+
+
+def _span(seconds: float) -> str:
+    """Write a time as short as a person needs it.
+
+    >>> [_span(seconds) for seconds in (0.0, 0.0421, 3.14, 75.0, 7300.0, 200000.0)]
+    ['0s', '42ms', '3.1s', '75s', '2h', '2d']
+    """
+    for size, unit, least in ((86400, "d", 172800), (3600, "h", 7200), (60, "m", 180)):
+        if seconds >= least:
+            return f"{seconds / size:.0f}{unit}"
+    if seconds >= 10:
+        return f"{seconds:.0f}s"
+    if seconds >= 1:
+        return f"{seconds:.1f}s"
+    return f"{seconds * 1000:.0f}ms" if seconds >= 0.001 else "0s"

@@ -1,0 +1,66 @@
+"""What a run has beside it in its process: places for its calls, and a link to the board where health has a say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from orchestrator.drivers.lanes import Lanes
+from orchestrator.drivers.link import Link
+from orchestrator.events import AttemptEnded, Fact
+from orchestrator.run import Run
+from orchestrator.weight import View
+
+__all__ = ("Beside",)
+
+
+class Beside:
+    """One run's surroundings.
+
+    Args:
+        run_id: The run.
+        lanes: How many calls, and runs, may be under way at once.
+        link: The run's side of the board; None: nothing is told or heard of health.
+    """
+
+    def __init__(self, run_id: str, lanes: Lanes, link: Link | None = None) -> None:
+        self.lanes = lanes
+        self._run_id = run_id
+        self._link = link
+        self._headroom: dict[str, float] = {}
+
+    def view(self) -> View | None:
+        """Return the run's view as the board has it now; None where health has no say."""
+        return None if self._link is None else self._link.view()
+
+    def begin(self, post: Callable[[Fact], None]) -> None:
+        """The run begins: it counts, and hears what is news for it.
+
+        Raises:
+            OverloadedError: The process has as many runs as it may have.
+        """
+        self.lanes.begin()
+        if self._link is not None:
+            self._link.begin(post)
+
+    def wants(self, run: Run) -> None:
+        """Say which nodes the run goes by."""
+        if self._link is not None:
+            state = run.state
+            self._link.wants((*state.flights, *(state.route.uses if state.route is not None else ())))
+
+    def noted(self, node: str, headroom: float) -> None:
+        """Keep what a node said of its rate limit until its attempt ends."""
+        self._headroom[node] = headroom
+
+    def ended(self, fact: AttemptEnded) -> AttemptEnded:
+        """Say how an attempt went, and return that: one that never had its turn was not made."""
+        fact = self.lanes.settled(self._run_id, fact)
+        if self._link is not None:
+            self._link.ended(fact, headroom=self._headroom.pop(fact.node, None))
+        return fact
+
+    def end(self) -> None:
+        """The run is over, or nobody drives it any more."""
+        if self._link is not None:
+            self._link.end()
+        self.lanes.end(self._run_id)

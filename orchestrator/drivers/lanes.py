@@ -1,0 +1,241 @@
+"""Lanes: how many calls run at once, of one node and of the whole process, and whose turn is next.
+
+A call that finds its lane full waits for its turn. Turns go round the runs, so that a run with a hundred calls does not
+keep one with a single call waiting. Where too many wait already, the call is refused at once: what waits longer than
+its caller is work for nobody. A node that turns calls away is asked less (adaptive throttling: "Handling Overload",
+Site Reliability Engineering, 2016).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.chance import unit_interval
+from orchestrator.errors import OverloadedError, ToolFailed
+from orchestrator.events import AttemptEnded, Failure
+from orchestrator.policy import Overload
+
+__all__ = ("Lanes", "Overloaded", "Throttle")
+
+WINDOW = 120.0
+"""Seconds over which requests and acceptances are counted: the SRE book's two minutes."""
+
+
+class Overloaded(ToolFailed):
+    """A call was refused before it was made: too many wait, or the node turns calls away."""
+
+    failure_type = "overloaded"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, transient=True, happened="no")
+
+
+class Throttle:
+    """Adaptive throttling of one node: refuses a share of calls that grows with those that the node turned away.
+
+    Args:
+        k: Requests per accepted one before anything is refused.
+        clock: Returns seconds.
+    """
+
+    def __init__(self, k: float, clock: Callable[[], float]) -> None:
+        self._k = k
+        self._clock = clock
+        self._since = clock()
+        self._requests = [0.0, 0.0]
+        self._away = [0.0, 0.0]
+
+    def share(self) -> float:
+        """Return the share of calls to refuse now, 0 to 1."""
+        self._roll()
+        requests = sum(self._requests)
+        accepts = requests - sum(self._away)  # what is under way counts as accepted until it is not
+        return max(0.0, (requests - self._k * accepts) / (requests + 1.0))
+
+    def asked(self) -> None:
+        """Count a call, made or refused, before it is made."""
+        self._roll()
+        self._requests[0] += 1
+
+    def turned_away(self) -> None:
+        """Count a call that the node turned away, or that was refused in its name."""
+        self._roll()
+        self._away[0] += 1
+
+    def _roll(self) -> None:
+        # Two buckets, swapped: what is older than the window is forgotten, and never all at one moment.
+        while self._clock() - self._since >= WINDOW / 2:
+            self._since += WINDOW / 2
+            for counts in (self._requests, self._away):
+                counts[0], counts[1] = 0.0, counts[0]
+            if self._clock() - self._since >= WINDOW:
+                self._since = self._clock()
+                self._requests, self._away = [0.0, 0.0], [0.0, 0.0]
+
+
+class _Lane:
+    """A number of places, and who waits for one, by run."""
+
+    def __init__(self, places: int | None, queue: int) -> None:
+        self._free = places
+        self._queue = queue
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait."""
+        return sum(map(len, self._waiting.values()))
+
+    async def enter(self, run_id: str, name: str) -> None:
+        if self._free is None:
+            return
+        if self._free:
+            self._free -= 1
+            return
+        if self.waiting >= self._queue:
+            raise Overloaded(f"{self._queue} calls of {name} wait for their turn already")
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(run_id, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.leave()  # it was this call's turn just now: the next one takes it
+            else:
+                self._forget(run_id, turn)
+            raise
+
+    def leave(self) -> None:
+        """Give the place to the next run's call."""
+        if self._free is None:
+            return
+        while self._waiting:
+            run_id, calls = self._waiting.popitem(last=False)
+            turn = calls.popleft()
+            if calls:
+                self._waiting[run_id] = calls  # behind all others
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+    def _forget(self, run_id: str, turn: asyncio.Future[None]) -> None:
+        calls = self._waiting.get(run_id)
+        if calls is not None and turn in calls:
+            calls.remove(turn)
+            if not calls:
+                del self._waiting[run_id]
+
+
+class Lanes:
+    """The lanes of one process.
+
+    Args:
+        policy: How many calls may run and wait.
+        clock: Returns seconds.
+    """
+
+    def __init__(self, policy: Overload, *, clock: Callable[[], float]) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._all = _Lane(policy.calls, policy.queue)
+        self._lanes: dict[str, _Lane] = {}
+        self._throttles: dict[str, Throttle] = {}
+        self._unmade: dict[tuple[str, str, int], set[asyncio.Task[Any]]] = {}
+        """The tasks of the calls of an attempt, by run, node and number, while none of them has had its turn."""
+        self._runs = 0
+
+    def begin(self) -> None:
+        """Count a run that begins.
+
+        Raises:
+            OverloadedError: There are as many as there may be.
+        """
+        most = self._policy.runs
+        if most is not None and self._runs >= most:
+            raise OverloadedError(f"{self._runs} runs are under way, and no more than that may be (overload.runs)")
+        self._runs += 1
+
+    def end(self, run_id: str) -> None:
+        """Count a run that nobody drives any more, and withdraw what it still waits for."""
+        self._runs -= 1
+        for key in [key for key in self._unmade if key[0] == run_id]:
+            self._withdraw(key)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for their turn."""
+        return self._all.waiting + sum(lane.waiting for lane in self._lanes.values())
+
+    @asynccontextmanager
+    async def turn(self, node: str, run_id: str, attempt: int, seed: int) -> AsyncIterator[None]:
+        """Wait for the turn of one call, and hold the place while it is made.
+
+        Raises:
+            Overloaded: The call is refused.
+        """
+        throttle = self._throttle(node)
+        share = throttle.share()
+        throttle.asked()
+        if share and unit_interval(seed, "throttle", node, attempt) < share:
+            throttle.turned_away()
+            raise Overloaded(f"{node} turns calls away; this one was not made")
+        lane = self._lanes.setdefault(node, _Lane(self._policy.node, self._policy.queue))
+        key, task = (run_id, node, attempt), asyncio.current_task()
+        assert task is not None
+        self._unmade.setdefault(key, set()).add(task)
+        try:
+            await lane.enter(run_id, node)
+            try:
+                await self._all.enter(run_id, "all nodes")
+                try:
+                    self._unmade.pop(key, None)  # a call is made: the attempt can not be withdrawn any more
+                    yield
+                finally:
+                    self._all.leave()
+            finally:
+                lane.leave()
+        finally:
+            self._forget(key, task)
+
+    def settled(self, run_id: str, fact: AttemptEnded) -> AttemptEnded:
+        """Take in how an attempt went, and return that: one whose time was over before its turn was never made.
+
+        Its call is withdrawn, whatever its effect: it must not be made when its run has long gone another way. And it
+        says nothing about its node.
+        """
+        never_made = self._withdraw((run_id, fact.node, fact.attempt))
+        if never_made and fact.outcome == "failed":
+            failure = Failure("overloaded", f"not its turn within {fact.seconds:.3g} s", transient=True, happened="no")
+            return replace(fact, failure=failure, usd=0.0)
+        if fact.failure is None or fact.failure.type != "overloaded":
+            self.ended(fact.node, turned_away=fact.failure is not None and fact.failure.type == "rate_limited")
+        return fact
+
+    def _withdraw(self, key: tuple[str, str, int]) -> bool:
+        tasks = self._unmade.pop(key, None) or ()
+        for task in tasks:
+            task.cancel()
+        return bool(tasks)
+
+    def _forget(self, key: tuple[str, str, int], task: asyncio.Task[Any]) -> None:
+        tasks = self._unmade.get(key, set())
+        tasks.discard(task)
+        if not tasks:
+            self._unmade.pop(key, None)
+
+    def ended(self, node: str, *, turned_away: bool) -> None:
+        """Say how a call went: whether the node turned it away, by a rate limit or because it was overloaded."""
+        if turned_away:
+            self._throttle(node).turned_away()
+
+    def _throttle(self, node: str) -> Throttle:
+        throttle = self._throttles.get(node)
+        if throttle is None:
+            throttle = self._throttles[node] = Throttle(self._policy.throttle, self._clock)
+        return throttle

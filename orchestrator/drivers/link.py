@@ -1,0 +1,97 @@
+"""What one run tells the board of its process, and what it hears of it: the only way between health and a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from orchestrator.events import AttemptEnded, Fact, ViewChanged
+from orchestrator.health import Outcome, evidence_of
+from orchestrator.weight import View
+
+__all__ = ("Board", "Link")
+
+
+class Board(Protocol):
+    """The board, as a run needs it; see `orchestrator.health.Board`."""
+
+    def view(self, run_id: str) -> View:
+        """Return the view of one run."""
+
+    def settle(self, run_id: str, wanted: Collection[str]) -> None:
+        """Keep the run's permits to probe only for these nodes."""
+
+    def release(self, run_id: str) -> None:
+        """Give back all that the run has."""
+
+    def record(self, outcome: Outcome) -> None:
+        """Take in how an attempt went."""
+
+    def subscribe(self, run_id: str, changed: Callable[[View], None]) -> Callable[[], None]:
+        """Call *changed* with every view that is news for the run; the answer ends that."""
+
+
+class Link:
+    """One run's side of the board.
+
+    Args:
+        board: The process's board.
+        run_id: The run.
+        clock: The board's clock.
+        recorded: Called when the board has been told something.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        run_id: str,
+        *,
+        clock: Callable[[], float],
+        recorded: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._board = board
+        self._run_id = run_id
+        self._clock = clock
+        self._recorded = recorded
+        self._wanted: frozenset[str] | None = None
+        self._unsubscribe: Callable[[], None] | None = None
+
+    def view(self) -> View:
+        """Return the run's view as it is now."""
+        return self._board.view(self._run_id)
+
+    def begin(self, post: Callable[[Fact], None]) -> None:
+        """Have news posted to the run from now on."""
+        self._unsubscribe = self._board.subscribe(self._run_id, lambda view: post(ViewChanged(view)))
+
+    def wants(self, nodes: Collection[str]) -> None:
+        """Say which nodes the run goes by; permits to probe others are given back."""
+        wanted = frozenset(nodes)
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._board.settle(self._run_id, wanted)
+
+    def ended(self, fact: AttemptEnded, *, headroom: float | None = None) -> None:
+        """Say how an attempt went."""
+        failure = fact.failure
+        self._board.record(
+            Outcome(
+                fact.node,
+                evidence_of(fact.outcome, failure),
+                self._clock(),
+                fact.seconds,
+                None if failure is None else failure.type,
+                None if failure is None else failure.retry_after,
+                headroom,
+                self._run_id,
+            )
+        )
+        self._recorded()
+
+    def end(self) -> None:
+        """The run is over, or nobody drives it any more."""
+        if self._unsubscribe is None:
+            return  # it never began
+        self._unsubscribe()
+        self._unsubscribe = None
+        self._board.release(self._run_id)

@@ -1,0 +1,325 @@
+"""All circuits of a graph: outcomes go in, and who may be used, probed, or retried comes out.
+
+A pure state machine without input, output or a clock of its own. Nothing runs in the background: what time alone
+changes is worked out when it is asked for, and `Circuits.next_change` says when that is worthwhile.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+from orchestrator.chance import unit_interval
+from orchestrator.graph import Graph
+from orchestrator.health.budget import RetryBudget
+from orchestrator.health.circuit import LEAST, State
+from orchestrator.health.groups import Groups
+from orchestrator.health.outcome import Outcome
+from orchestrator.health.standing import Standing
+from orchestrator.health.steady import SteadyClock
+from orchestrator.health.window import Figures, Origin
+from orchestrator.policy import Circuit, Policy
+
+__all__ = ("Circuits", "Figures", "State")
+
+VERSION = 1
+"""Of a snapshot."""
+
+
+class Circuits:
+    """The health of every node of a graph, as far as outcomes tell it.
+
+    Args:
+        graph: The nodes, and who stands in for whom.
+        policy: Its groups `circuit`, `health` and `retry`.
+        clock: Returns seconds; one that jumps back is taken as having stood still.
+        seed: What jitter depends on.
+        overrides: Circuit policies of single nodes.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        policy: Policy,
+        *,
+        clock: Callable[[], float],
+        seed: int = 0,
+        overrides: Mapping[str, Circuit] = MappingProxyType({}),
+    ) -> None:
+        self._clock = SteadyClock(clock)
+        self._seed = seed
+        self._prior = policy.health.prior
+        self._groups = Groups(graph)
+        self._nodes = {
+            node.name: Standing(node, overrides.get(node.name, policy.circuit), policy, seed) for node in graph.nodes
+        }
+        self._budgets = {
+            key: RetryBudget(policy.retry.tokens, policy.retry.refund, policy.retry.tokens)
+            for node in graph.nodes
+            for key in self._paying(node.name)
+        }
+        self._due: list[tuple[float, str]] = []
+
+    # ---------------------------------------------------------------------------------------------------- what happened
+
+    def record(self, outcome: Outcome, *, lagging: bool = False) -> bool:
+        """Count one outcome.
+
+        Args:
+            outcome: How an attempt or a probe went. One of an unknown node is left aside.
+            lagging: Whether the event loop was late, so that a timeout says nothing about the node.
+
+        Returns:
+            Whether the node's state is another than when it was last recorded: it opened, closed, became half-open,
+            was refused or accepted again, or its quota began or ended.
+        """
+        standing = self._nodes.get(outcome.node)
+        if standing is None:
+            return False
+        now = self._clock.now()
+        at = min(self._clock.steady(outcome.at), now)
+        began = at - max(outcome.seconds, 0.0)
+        if outcome.headroom is not None and math.isfinite(outcome.headroom):
+            standing.quota.told(now, outcome.headroom)
+        self._weigh(standing, outcome, now, began, lagging)
+        self._await_changes(standing, now)
+        told, standing.told = standing.told, standing.status(now)
+        return told != standing.told
+
+    def suspect(self, nodes: Iterable[str], reason: str, until: float) -> None:
+        """Need only half of the usual failures of *nodes* to open their circuits; this alone opens none.
+
+        Args:
+            nodes: The others of a domain in which several nodes failed within a short time.
+            reason: What happened.
+            until: Seconds on the clock.
+        """
+        now = self._clock.now()
+        for name in nodes:
+            standing = self._nodes.get(name)
+            if standing is not None:
+                standing.circuit.suspect_until = max(standing.circuit.suspect_until, self._clock.steady(until))
+                standing.circuit.suspicion = reason
+                self._await_changes(standing, now)
+
+    def admit(self, node: str) -> None:
+        """Put *node* back into use, on the word of an operator: its credentials or its quota are in order again."""
+        standing, now = self._nodes[node], self._clock.now()
+        standing.quota.passed(now)
+        standing.unauthorised = False
+        self._close(standing, now)
+        standing.told = standing.status(now)
+
+    # ----------------------------------------------------------------------------------------------------- what follows
+
+    def state(self, node: str) -> State:
+        """Return the state of the node's circuit."""
+        return self._nodes[node].circuit.state(self._clock.now())
+
+    def blocked(self, node: str) -> str | None:
+        """Return why *node* may not be used now, in words that stay the same while it holds; None: it may.
+
+        A half-open node may be used by whoever has its `lease`.
+        """
+        return self._nodes[node].blocked(self._clock.now())
+
+    def open_for(self, node: str) -> float:
+        """Return the seconds until *node* may be probed; 0: now, or it need not be."""
+        circuit, now = self._nodes[node].circuit, self._clock.now()
+        return circuit.until - now if circuit.state(now) == "open" else 0.0
+
+    def lease(self, node: str, holder: str, *, seconds: float) -> bool:
+        """Ask for the one permit to probe *node*, which is half-open, or unauthorised and probed outside runs.
+
+        Args:
+            node: The node.
+            holder: Who asks: a run's id, or the name of a probe.
+            seconds: Time after which the permit is lost; longer than the call may take.
+
+        Returns:
+            Whether *holder* has it now.
+        """
+        standing, now = self._nodes[node], self._clock.now()
+        waits = standing.circuit.state(now) == "half_open" or standing.unauthorised
+        if not waits or now < standing.quota.not_before:
+            return False
+        granted = standing.circuit.take_lease(holder, now, seconds)
+        self._await_changes(standing, now)
+        return granted
+
+    def release(self, node: str, holder: str) -> None:
+        """Give the permit back unused, or after a cancelled probe: the next may probe at once."""
+        self._nodes[node].circuit.give_back(holder)
+
+    def share(self, node: str) -> float:
+        """Return the share of its usual traffic that *node* should get, 0.1 to 1.0.
+
+        It is less than the whole after a re-admission (slow start), after a burst of rate limits (a learned cap), and
+        while the node says that little of its rate limit is left.
+        """
+        standing, now = self._nodes[node], self._clock.now()
+        return max(standing.circuit.share(now) * standing.quota.share(now), LEAST)
+
+    def figures(self, node: str) -> Figures:
+        """Return what is measured of *node*."""
+        standing = self._nodes[node]
+        found = standing.window.figures(self._clock.now(), standing.node.success, self._prior)
+        if not self._clock.stepped_back:
+            return found
+        return replace(
+            found,
+            measured_at=None if found.measured_at is None else self._clock.read(found.measured_at),
+            last_error_at=None if found.last_error_at is None else self._clock.read(found.last_error_at),
+        )
+
+    def retryable(self, node: str) -> bool:
+        """Tell whether a failed attempt of *node* may be retried: the budgets of its groups are above half."""
+        return all(self._budgets[key].above_half for key in self._paying(node))
+
+    def next_change(self) -> float | None:
+        """Return when, on the clock, time alone changes something next; None: it does not."""
+        now = self._clock.now()
+        while self._due:
+            at, name = self._due[0]
+            if at > now and at in self._nodes[name].changes():
+                return self._clock.read(at)
+            heapq.heappop(self._due)
+        return None
+
+    # -------------------------------------------------------------------------------------------------- across restarts
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return everything as JSON-ready data; times are ages."""
+        now = self._clock.now()
+        return {
+            "version": VERSION,
+            "nodes": {name: standing.snapshot(now) for name, standing in self._nodes.items()},
+            "budgets": {key: budget.tokens for key, budget in self._budgets.items()},
+        }
+
+    def restore(self, data: dict[str, Any], *, age: float) -> None:
+        """Take over what `snapshot` wrote, in this or another process.
+
+        Everything goes on as if the time since then had been spent here: figures have faded, a circuit whose cooldown
+        is over is half-open, a lost lease has expired. Nodes that are gone are left aside, and so is data of another
+        version: health is then measured afresh. If the graph has changed so that a group cannot spare a node any more,
+        its circuit is closed.
+
+        Args:
+            data: The snapshot.
+            age: Seconds since it was taken.
+        """
+        if data.get("version") != VERSION:
+            return
+        now = self._clock.now()
+        then = now - max(age, 0.0)
+        known = {name: each for name, each in data["nodes"].items() if name in self._nodes}
+        for name, each in known.items():
+            self._groups.put_back(name)
+            self._nodes[name].restore(each, then)
+        for name in known:
+            standing = self._nodes[name]
+            if standing.circuit.opened_at is not None:
+                if self._groups.room(name, standing.circuit.policy.share):
+                    self._groups.take_out(name)
+                else:
+                    standing.circuit.close(now)
+        for name in known:
+            if self._nodes[name].unauthorised:
+                self._groups.take_out(name)
+            self._await_changes(self._nodes[name], now)
+        for key, tokens in data["budgets"].items():
+            if key in self._budgets:
+                self._budgets[key].tokens = min(max(tokens, 0.0), self._budgets[key].size)
+
+    # ----------------------------------------------------------------------------------------------------------- inside
+
+    def _weigh(self, standing: Standing, outcome: Outcome, now: float, began: float, lagging: bool) -> None:
+        evidence = outcome.evidence
+        if evidence not in ("ok", "caller", "cancelled", "inapplicable"):
+            standing.window.note(now, outcome.error or evidence)
+        if evidence == "ok":
+            self._succeeded(standing, outcome, now, began)
+        elif evidence in ("external", "unknown"):
+            self._failed(standing, outcome, now, began, "external")
+        elif evidence == "timeout" and not lagging and not standing.too_short(outcome.seconds):
+            self._failed(standing, outcome, now, began, "timeout")
+        elif evidence == "rate_limited":
+            chance = unit_interval(self._seed, standing.node.name, "quota", standing.quota.burst)
+            standing.quota.refused(now, began, outcome.retry_after, chance)
+            self._pay(outcome, succeeded=False)
+            standing.circuit.give_back(outcome.run_id)
+        else:
+            if evidence == "unauthorised":
+                standing.unauthorised, standing.refused_at = True, now
+                self._groups.take_out(standing.node.name)
+            # It says nothing about whether the node is up: the next may probe.
+            standing.circuit.give_back(outcome.run_id)
+
+    def _succeeded(self, standing: Standing, outcome: Outcome, now: float, began: float) -> None:
+        standing.window.succeeded(now, outcome.seconds)
+        self._pay(outcome, succeeded=True)
+        standing.quota.passed(began)
+        if standing.unauthorised and began >= standing.refused_at:
+            standing.unauthorised = False
+            if standing.circuit.opened_at is None:
+                self._groups.put_back(standing.node.name)
+        opened_at = standing.circuit.opened_at
+        # A call from before the opening is no news; any other success is as good as a probe (Envoy's early return).
+        if opened_at is not None and (self._is_probe(standing, outcome, now) or began >= opened_at):
+            self._close(standing, now)
+        elif opened_at is None:
+            standing.circuit.give_back(outcome.run_id)
+
+    def _failed(self, standing: Standing, outcome: Outcome, now: float, began: float, origin: Origin) -> None:
+        circuit, name = standing.circuit, standing.node.name
+        standing.window.failed(now, origin, outcome.seconds)
+        self._pay(outcome, succeeded=False)
+        state = circuit.state(now)
+        if state == "closed":
+            circuit.failed(now)
+            reason = circuit.trigger(standing.window, origin, now)
+            if reason is not None and self._groups.room(name, circuit.policy.share):
+                circuit.open(now, reason)
+                self._groups.take_out(name)
+        elif state == "half_open":
+            unasked = began >= circuit.until and not circuit.leased_to_another(outcome.run_id, now)
+            if self._is_probe(standing, outcome, now) or unasked:
+                circuit.open(now, f"a probe failed: {outcome.error or outcome.evidence}")
+        circuit.give_back(outcome.run_id)
+
+    def _is_probe(self, standing: Standing, outcome: Outcome, now: float) -> bool:
+        return outcome.probe or standing.circuit.holds(outcome.run_id, now)
+
+    def _close(self, standing: Standing, now: float) -> None:
+        if standing.circuit.opened_at is not None:
+            standing.circuit.close(now)
+            standing.window.restart()
+        if not standing.unauthorised:
+            self._groups.put_back(standing.node.name)
+
+    def _pay(self, outcome: Outcome, *, succeeded: bool) -> None:
+        if outcome.probe:
+            return
+        for key in self._paying(outcome.node):
+            if succeeded:
+                self._budgets[key].succeeded()
+            else:
+                self._budgets[key].failed()
+
+    def _paying(self, node: str) -> tuple[str, ...]:
+        # A node that stands in for nobody has a budget of its own; a space is in no value's name.
+        return self._groups.of(node) or (f"node {node}",)
+
+    def _await_changes(self, standing: Standing, now: float) -> None:
+        for at in standing.changes():
+            if at > now and at not in standing.awaited:
+                heapq.heappush(self._due, (at, standing.node.name))
+        standing.awaited = standing.changes()
+        if len(self._due) > 16 * len(self._nodes):
+            self._due = [(at, name) for name, each in self._nodes.items() for at in each.changes() if at > now]
+            heapq.heapify(self._due)

@@ -1,0 +1,70 @@
+"""Substitutes: nodes that provide the same needed value, and how many of them may be out of use at once.
+
+A node belongs to one group for every value of its own that something needs. It may be taken out of use only if each of
+its groups can spare it; a lone node can be spared by nobody, so that ejecting it would help nobody.
+"""
+
+from __future__ import annotations
+
+import math
+
+from orchestrator.graph import Graph
+
+__all__ = ("Groups", "permitted")
+
+
+def permitted(size: int, share: float) -> int:
+    """Return how many of *size* substitutes may be out of use at once.
+
+    >>> [permitted(size, 0.5) for size in (1, 2, 3, 4, 5, 6)]
+    [0, 1, 1, 2, 2, 3]
+    >>> permitted(2, 0.1), permitted(2, 0.0)
+    (1, 0)
+    """
+    if size < 2 or share <= 0:
+        return 0
+    # 0.29 of 100 is 28.999…; what is a whole number on paper is one here.
+    return max(math.floor(share * size + 1e-9), 1)
+
+
+class Groups:
+    """The groups of a graph, and who of each is out of use.
+
+    Args:
+        graph: The graph. Values that nothing needs make no group: nobody misses them.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        needed = {need.value for node in graph.nodes for need in node.needs}
+        needed.update(value for goal in graph.goals for value in goal.values)
+        self._members = {value: names for value, names in graph.providers.items() if value in needed}
+        self._of = {
+            node.name: tuple(value for value in dict.fromkeys(node.provides) if value in needed) for node in graph.nodes
+        }
+        self._out: dict[str, dict[str, None]] = {value: {} for value in self._members}
+
+    def of(self, node: str) -> tuple[str, ...]:
+        """Return the values whose groups *node* belongs to."""
+        return self._of[node]
+
+    def members(self, value: str) -> tuple[str, ...]:
+        """Return the substitutes that provide *value*, by name."""
+        return self._members[value]
+
+    def room(self, node: str, share: float) -> bool:
+        """Tell whether every group of *node* can spare it, if *share* of a group may be out of use."""
+        values = self._of[node]
+        return bool(values) and all(
+            len(self._out[value]) - (node in self._out[value]) < permitted(len(self._members[value]), share)
+            for value in values
+        )
+
+    def take_out(self, node: str) -> None:
+        """Count *node* as out of use."""
+        for value in self._of[node]:
+            self._out[value][node] = None
+
+    def put_back(self, node: str) -> None:
+        """Count *node* as usable."""
+        for value in self._of[node]:
+            self._out[value].pop(node, None)

@@ -1,0 +1,124 @@
+"""All monitors of a graph together: what they say now, and what follows for every run alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from orchestrator.graph import Graph
+from orchestrator.health.attention import Attention
+from orchestrator.health.circuits import Circuits
+from orchestrator.health.effects import Effects, combine, factors, ranked
+from orchestrator.health.monitors import Says, Watch
+from orchestrator.health.monitors.contracts import Contracts
+from orchestrator.health.monitors.domains import Domains
+from orchestrator.health.monitors.headroom import Headroom
+from orchestrator.health.monitors.lag import Lag
+from orchestrator.health.monitors.latency import Latency
+from orchestrator.health.monitors.outcomes import Outcomes
+from orchestrator.health.monitors.users import UserMonitor
+from orchestrator.health.outcome import Outcome
+from orchestrator.health.signal import Signal
+from orchestrator.policy import Policy
+from orchestrator.weight import View
+
+__all__ = ("Picture", "Watching")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What holds at one moment; nodes by name."""
+
+    signals: tuple[Signal, ...] = ()
+    effects: Effects = field(default_factory=Effects)
+    factors: dict[str, float] = field(default_factory=dict)
+    """Products of the factors that say what a node is worth."""
+    half_open: tuple[str, ...] = ()
+    """Nodes that one run at a time may try, unless a monitor vetoes them."""
+    limited: tuple[str, ...] = ()
+    """Nodes that are to get only a share of their traffic."""
+    spent: tuple[str, ...] = ()
+
+    def bars_like(self, other: Picture) -> bool:
+        """Return whether the same nodes are barred as in *other*, in whichever words."""
+        return self._bars == other._bars
+
+    @property
+    def _bars(self) -> tuple[tuple[str, ...], ...]:
+        effects = self.effects
+        return tuple(effects.vetoes), effects.open, tuple(effects.gates), self.half_open, self.spent
+
+
+class Watching:
+    """The monitors, fed and asked together.
+
+    Args:
+        graph: The nodes.
+        policy: Its groups `circuit` and `health`.
+        circuits: What the monitors look at beside outcomes.
+        base: The view whose vetoes, gates and spent nodes always hold.
+        peers: The substitutes of each node.
+        users: The monitors of users.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        policy: Policy,
+        circuits: Circuits,
+        base: View,
+        peers: Mapping[str, tuple[str, ...]],
+        users: tuple[UserMonitor, ...],
+    ) -> None:
+        self._nodes = graph.by_name
+        self._circuits = circuits
+        self._base = base
+        self.latency = Latency(policy, peers)
+        self.headroom = Headroom()
+        self.lag = Lag(policy.health.lag, policy.health.hold)
+        self.attention = Attention()
+        self.picture = Picture()
+        self.good_until: float | None = None
+        """When time alone will change the picture."""
+        # These say what a node is worth. The others are apart: vetoes, or seconds and shares that are figures already.
+        judges: tuple[Watch, ...] = (Contracts(policy.circuit, peers), Domains(graph, policy.circuit, circuits))
+        others: tuple[Watch, ...] = (Outcomes(graph, circuits), self.latency, self.headroom, self.lag)
+        self._watches = (*judges, *others)
+        self._judges: tuple[Says, ...] = (*judges, *users)
+        self._others: tuple[Says, ...] = others
+
+    def record(self, outcome: Outcome) -> bool:
+        """Take an outcome to circuits and monitors; True if the picture may have changed."""
+        lagging = self.lag.excuses(outcome, self._nodes[outcome.node].timeout)
+        news = self._circuits.record(outcome, lagging=lagging)
+        heard = replace(outcome, evidence="cancelled") if lagging else outcome
+        slowed = self.lag.slowed(outcome)
+        for watch in self._watches:
+            # A late loop makes every call look slow.
+            if watch is not self.latency or not slowed:
+                news = watch.record(heard) or news
+        spent = outcome.node in self.picture.spent and outcome.node not in self._base.spent
+        return news or self._circuits.retryable(outcome.node) == spent
+
+    def look(self, now: float) -> bool:
+        """Ask every monitor; True if other nodes are barred than before."""
+        before = self.picture
+        judged = [signal for each in self._judges for signal in each.signals(now)]
+        others = [signal for each in self._others for signal in each.signals(now)]
+        signals = ranked([*judged, *others])
+        effects = combine(signals, self._base)
+        self.picture = Picture(
+            signals,
+            effects,
+            factors(judged),
+            self._named(lambda name: name not in effects.vetoes and self._circuits.state(name) == "half_open"),
+            self._named(lambda name: self._circuits.share(name) < 1.0),
+            self._named(lambda name: name in self._base.spent or not self._circuits.retryable(name)),
+        )
+        self.attention.compete(signals, now)
+        times = [each.next_change(now) for each in (*self._judges, *self._others)]
+        self.good_until = min((at for at in times if at is not None and at > now), default=None)
+        return not self.picture.bars_like(before)
+
+    def _named(self, holds: Callable[[str], bool]) -> tuple[str, ...]:
+        return tuple(name for name in self._nodes if holds(name))

@@ -1,0 +1,426 @@
+"""Circuits as a state machine: whatever happens in whatever order, contracts 6 and 7 hold.
+
+Runs and probes call nodes that are up or down, are cancelled, lost, refused; the clock leaps and steps back; the whole
+is restored in other processes with clocks of their own, and every copy must go on like the original.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from orchestrator.graph import Goal, Graph, Node
+from orchestrator.health import Circuits, Evidence, Outcome
+from orchestrator.policy import Circuit, Policy, RetryPolicy
+
+COOLDOWN, LEASE, QUOTA = 40.0, 20.0, 15.0
+"""The longest that each of them may take, in seconds."""
+POLICY = Policy(
+    circuit=Circuit(failures=3, volume=4, cooldown="4s", max_cooldown="40s", window="20s", slow_start="10s"),
+    retry=RetryPolicy(tokens=6, backoff="500ms", max_backoff="4s"),
+)
+RUNS = ["run 1", "run 2", "run 3", "run 4"]
+SAYS_NOTHING: list[Evidence] = ["caller", "cancelled", "inapplicable", "contract", "rate_limited", "timeout"]
+
+nodes: Bundle[str] = Bundle("nodes")
+failures = st.sampled_from(["external", "timeout", "unknown"])
+runs = st.sampled_from(RUNS)
+
+
+@dataclass
+class Copy:
+    """Circuits in some process, whose clock is apart from the test's."""
+
+    circuits: Circuits
+    apart: float
+
+
+@dataclass
+class Flight:
+    """A call under way."""
+
+    node: str
+    run: str
+    began: float
+
+
+class CircuitsMachine(RuleBasedStateMachine):
+    """Groups of one to six nodes, `n0` and on; `n0` may provide a second value."""
+
+    @initialize(
+        target=nodes,
+        sizes=st.sampled_from([(1,), (2,), (3,), (4,), (5,), (6,), (2, 1), (2, 2), (3, 2), (3, 3), (2, 2, 1, 1)]),
+        bridge=st.booleans(),
+    )
+    def begin(self, sizes: tuple[int, ...], bridge: bool) -> MultipleResults[str]:
+        """Draw the groups."""
+        self.names = [f"n{i}" for i in range(sum(sizes))]
+        groups: list[list[str]] = []
+        for size in sizes:
+            first = sum(len(group) for group in groups)
+            groups.append(self.names[first : first + size])
+        provides: dict[str, tuple[str, ...]] = {name: (f"v{i}",) for i, group in enumerate(groups) for name in group}
+        if bridge and len(groups) > 1:
+            groups[-1].append("n0")
+            provides["n0"] = ("v0", f"v{len(groups) - 1}")
+        self.groups = groups
+        self.graph = Graph(
+            nodes=tuple(Node(name, provides=values) for name, values in provides.items()),
+            goals=(Goal("g", tuple(f"v{i}" for i in range(len(groups)))),),
+        )
+        self.time = 1000.0
+        self.copies: list[Copy] = []
+        self.copies.append(self.copy(0.0))
+        self.up = dict.fromkeys(self.names, True)
+        self.flights: list[Flight] = []
+        self.permits: dict[str, dict[str, float]] = {name: {} for name in self.names}
+        """What was granted and not given back, by node and holder: until when."""
+        self.refused: dict[str, float] = {}
+        """When a quota ends at the latest."""
+        self.barred: dict[str, None] = {}
+        return multiple(*self.names)
+
+    def copy(self, apart: float) -> Copy:
+        """Return new circuits in another process."""
+        made = Copy.__new__(Copy)
+        made.apart = apart
+        made.circuits = Circuits(self.graph, POLICY, clock=lambda: self.time + made.apart)
+        return made
+
+    @property
+    def circuits(self) -> Circuits:
+        """The original."""
+        return self.copies[0].circuits
+
+    def record(
+        self, node: str, evidence: Evidence, *, seconds: float = 0.0, lagging: bool = False, **details: Any
+    ) -> None:
+        """Record an outcome in every copy: all say the same."""
+        told = [
+            copy.circuits.record(Outcome(node, evidence, self.time + copy.apart, seconds, **details), lagging=lagging)
+            for copy in self.copies
+        ]
+        assert len(set(told)) == 1
+        if self.circuits.state(node) == "closed":
+            self.permits[node].clear()
+
+    def lease(self, node: str, holder: str, seconds: float) -> bool:
+        """Ask every copy for a permit, and keep books about it."""
+        before, refused = self.circuits.state(node), (self.circuits.blocked(node) or "").startswith("rate limited")
+        granted = {copy.circuits.lease(node, holder, seconds=seconds) for copy in self.copies}
+        assert len(granted) == 1
+        others = {each: until for each, until in self.permits[node].items() if each != holder and until > self.time}
+        if True not in granted:
+            assert before != "half_open" or refused or others, f"{holder} was not let in although nobody is"
+            return False
+        assert before == "half_open" or node in self.barred
+        assert not others, f"{holder} was let in beside {others}"
+        self.permits[node][holder] = max(self.time + seconds, self.permits[node].get(holder, -math.inf))
+        return True
+
+    # ----------------------------------------------------------------------------------------------------------- time
+
+    @rule(seconds=st.sampled_from([0.125, 1.0, 3.0, 10.0, 45.0]))
+    def wait(self, seconds: float) -> None:
+        """Some time goes by."""
+        self.time += seconds
+
+    @rule()
+    def wait_for_a_change(self) -> None:
+        """Time goes by until something changes by itself."""
+        due = self.circuits.next_change()
+        if due is not None:
+            self.time = due + 0.001
+
+    @rule(seconds=st.sampled_from([-3600.0, -1.0, 900.0, 1e6]))
+    def leap(self, seconds: float) -> None:
+        """The clock leaps on, as after a sleep of the machine, or is put back."""
+        if seconds < 0:
+            # Books are kept on a clock that stands still meanwhile.
+            for book in self.permits.values():
+                for holder in book:
+                    book[holder] += seconds
+            self.refused = {node: until + seconds for node, until in self.refused.items()}
+            for flight in self.flights:
+                flight.began += seconds
+            for copy in self.copies:
+                copy.circuits.next_change()
+        self.time += seconds
+
+    # ---------------------------------------------------------------------------------------------------------- calls
+
+    @rule(node=nodes)
+    def break_down(self, node: str) -> None:
+        """A node goes down."""
+        self.up[node] = False
+
+    @rule(node=nodes)
+    def come_up(self, node: str) -> None:
+        """A node works again."""
+        self.up[node] = True
+
+    @rule(node=nodes, times=st.integers(1, 6), evidence=failures)
+    def traffic(self, node: str, times: int, evidence: Evidence) -> None:
+        """A few quick calls, as far as the node may be used."""
+        for _ in range(times):
+            if self.circuits.blocked(node) is None and self.circuits.state(node) == "closed":
+                self.record(node, "ok" if self.up[node] else evidence, seconds=0.01, run_id="crowd")
+
+    @rule(node=nodes, evidence=failures, wait=st.booleans())
+    def outage(self, node: str, evidence: Evidence, wait: bool) -> None:
+        """A node goes down, its calls fail until its circuit opens, if it may, and perhaps the cooldown goes by."""
+        self.up[node] = False
+        self.traffic(node, 4, evidence)
+        if wait:
+            self.time += self.circuits.open_for(node) + 0.001
+
+    @rule(node=nodes, seconds=st.sampled_from([2.0, LEASE]))
+    def rush(self, node: str, seconds: float) -> None:
+        """All ask for the permit at once."""
+        for run in RUNS:
+            self.lease(node, run, seconds)
+
+    @rule(node=nodes, times=st.integers(1, 3), evidence=st.sampled_from(["cancelled", "inapplicable", "caller"]))
+    def cancel_probes(self, node: str, times: int, evidence: Evidence) -> None:
+        """Probes end without evidence, one after the other: each time the next may go at once."""
+        for run in RUNS[:times]:
+            if self.lease(node, run, LEASE):
+                self.permits[node].pop(run)
+                self.record(node, evidence, run_id=run)
+        self.lease(node, RUNS[times], LEASE)
+
+    @rule(node=nodes, run=runs, lease=st.sampled_from([2.0, LEASE]))
+    def call(self, node: str, run: str, lease: float) -> None:
+        """A run calls a node that it may use; a half-open one only with the permit."""
+        usable = self.circuits.blocked(node) is None
+        if usable and self.circuits.state(node) == "half_open":
+            usable = self.lease(node, run, lease)
+        if usable:
+            self.flights.append(Flight(node, run, self.time))
+
+    @rule(node=nodes, run=runs)
+    def call_without_asking(self, node: str, run: str) -> None:
+        """The last chance of a run passes an open circuit."""
+        self.flights.append(Flight(node, run, self.time))
+
+    @precondition(lambda self: self.flights)
+    @rule(data=st.data(), evidence=failures)
+    def end(self, data: st.DataObject, evidence: Evidence) -> None:
+        """A call ends as the node is."""
+        flight = self.flights.pop(data.draw(st.integers(0, len(self.flights) - 1)))
+        if self.up[flight.node]:
+            evidence = "ok"
+            if flight.began >= self.time:
+                self.barred.pop(flight.node, None)
+        self.permits[flight.node].pop(flight.run, None)
+        self.record(flight.node, evidence, seconds=self.time - flight.began, run_id=flight.run)
+        if self.circuits.blocked(flight.node) != "unauthorised":
+            self.barred.pop(flight.node, None)
+        if evidence == "ok" and self.circuits.blocked(flight.node) is None:
+            self.refused.pop(flight.node, None)
+
+    @precondition(lambda self: self.flights)
+    @rule(
+        data=st.data(),
+        evidence=st.sampled_from(SAYS_NOTHING),
+        times=st.integers(1, 4),
+        retry_after=st.sampled_from([None, 0.0, 2.0, QUOTA, float("nan"), -1.0]),
+        headroom=st.sampled_from([None, 0.0, 0.1, 0.9, 7.0]),
+    )
+    def end_without_evidence(
+        self,
+        data: st.DataObject,
+        evidence: Evidence,
+        times: int,
+        retry_after: float | None,
+        headroom: float | None,
+    ) -> None:
+        """Calls end in a way that says nothing about health: no circuit opens."""
+        flight = self.flights.pop(data.draw(st.integers(0, len(self.flights) - 1)))
+        before = {name: self.circuits.state(name) for name in self.names}
+        details: dict[str, Any] = {"retry_after": retry_after} if evidence == "rate_limited" else {}
+        self.permits[flight.node].pop(flight.run, None)
+        for _ in range(times):
+            self.record(
+                flight.node,
+                evidence,
+                seconds=self.time - flight.began,
+                lagging=evidence == "timeout",
+                headroom=headroom,
+                run_id=flight.run,
+                **details,
+            )
+        assert {name: self.circuits.state(name) for name in self.names} == before
+        if evidence == "rate_limited":
+            self.refused[flight.node] = max(self.refused.get(flight.node, -math.inf), self.time + QUOTA)
+
+    @precondition(lambda self: self.flights)
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        """A call is never heard of again, and nobody gives its permit back."""
+        self.flights.pop(data.draw(st.integers(0, len(self.flights) - 1)))
+
+    @rule(node=nodes, holder=runs, seconds=st.sampled_from([0.0, 5.0, LEASE]))
+    def take_a_permit(self, node: str, holder: str, seconds: float) -> None:
+        """Somebody asks for the permit, and may do nothing with it."""
+        self.lease(node, holder, seconds)
+
+    @rule(node=nodes, holder=runs)
+    def give_back(self, node: str, holder: str) -> None:
+        """Somebody gives a permit back, whether it is theirs or not."""
+        for copy in self.copies:
+            copy.circuits.release(node, holder)
+        self.permits[node].pop(holder, None)
+
+    @rule(node=nodes)
+    def probe(self, node: str) -> None:
+        """A prober asks for the permit and tells at once how it went."""
+        if self.lease(node, "prober", 5.0):
+            self.permits[node].pop("prober")
+            self.record(node, "ok" if self.up[node] else "external", probe=True)
+            for copy in self.copies:
+                copy.circuits.release(node, "prober")
+            if self.up[node]:
+                self.barred.pop(node, None)
+
+    @rule(node=nodes)
+    def refuse_credentials(self, node: str) -> None:
+        """A node does not know us any more: blocked, but its circuit does not open."""
+        before = self.circuits.state(node)
+        self.record(node, "unauthorised")
+        self.barred[node] = None
+        assert self.circuits.state(node) == before
+        assert self.circuits.blocked(node) == "unauthorised"
+
+    @rule(node=nodes)
+    def admit(self, node: str) -> None:
+        """An operator puts a node back into use."""
+        for copy in self.copies:
+            copy.circuits.admit(node)
+        self.permits[node].clear()
+        self.barred.pop(node, None)
+        self.refused.pop(node, None)
+        assert self.circuits.blocked(node) is None
+
+    @rule(node=nodes, seconds=st.sampled_from([-1.0, 5.0, 60.0]))
+    def suspect(self, node: str, seconds: float) -> None:
+        """A domain fails: this alone opens nothing."""
+        before = {name: self.circuits.state(name) for name in self.names}
+        for copy in self.copies:
+            copy.circuits.suspect([node], "region-eu", self.time + copy.apart + seconds)
+        assert {name: self.circuits.state(name) for name in self.names} == before
+
+    # ------------------------------------------------------------------------------------------------------- restarts
+
+    @rule(age=st.sampled_from([0.0, 0.5, 30.0, 5000.0]), apart=st.sampled_from([0.0, -1000.0, 12345.5]))
+    def restart(self, age: float, apart: float) -> None:
+        """Another process takes over after a while, beside the old one, which goes on."""
+        data = json.loads(json.dumps(self.circuits.snapshot(), allow_nan=False))
+        self.time += age
+        copy = self.copy(apart)
+        copy.circuits.restore(data, age=age)
+        self.copies = [self.copies[0], *self.copies[-1:], copy] if len(self.copies) > 2 else [*self.copies, copy]
+
+    @rule(node=nodes)
+    def everybody_recovers(self, node: str) -> None:
+        """From now on calls of *node* succeed and somebody asks every second: it is back within a bounded time."""
+        data = self.circuits.snapshot()
+        time = 0.0
+        later = Circuits(self.graph, POLICY, clock=lambda: time)
+        later.restore(data, age=0.0)
+        within = COOLDOWN + LEASE + QUOTA + 1
+        while not (later.state(node) == "closed" and later.blocked(node) is None):
+            assert time <= within, f"still {later.state(node)} after {time} s: {later.blocked(node)}"
+            if later.lease(node, "asker", seconds=5.0):
+                later.record(Outcome(node, "ok", time, run_id="asker", probe=True))
+            time += 1.0
+        time += POLICY.circuit.slow_start + QUOTA + 100 * POLICY.circuit.window
+        assert later.share(node) == pytest.approx(1.0)
+
+    # ------------------------------------------------------------------------------------------------------- always
+
+    @invariant()
+    def few_are_open(self) -> None:
+        """Of no group more than half is open, and none of a group of one; a pair may lose one."""
+        for group in self.groups:
+            opened = [name for name in group if self.circuits.state(name) != "closed"]
+            assert len(opened) <= len(group) // 2
+
+    @invariant()
+    def only_what_is_certain_blocks(self) -> None:
+        """A closed node is usable unless its quota or its credentials say otherwise, whatever its budget."""
+        for name in self.names:
+            blocked = self.circuits.blocked(name)
+            if self.circuits.state(name) != "open" and blocked is not None:
+                assert name in self.barred or self.refused.get(name, -math.inf) >= self.time
+            assert (self.circuits.open_for(name) > 0) == (self.circuits.state(name) == "open")
+            assert self.circuits.open_for(name) <= COOLDOWN
+
+    @invariant()
+    def figures_are_sane(self) -> None:
+        """Budgets lie between nothing and full, shares between a tenth and the whole, rates between none and one."""
+        for tokens in self.circuits.snapshot()["budgets"].values():
+            assert 0.0 <= tokens <= POLICY.retry.tokens
+        for name in self.names:
+            assert 0.1 <= self.circuits.share(name) <= 1.0
+            figures = self.circuits.figures(name)
+            assert 0.0 <= figures.ok <= figures.n + 1e-9
+            assert 0.0 < figures.success <= 1.0
+            assert figures.measured_at is None or figures.measured_at <= self.time + 1e-6
+        due = self.circuits.next_change()
+        assert due is None or due > self.time
+
+    @invariant()
+    def looking_changes_nothing(self) -> None:
+        """Asking is free of effects."""
+        before = self.circuits.snapshot()
+        for name in self.names:
+            self.circuits.state(name)
+            self.circuits.blocked(name)
+            self.circuits.share(name)
+            self.circuits.figures(name)
+            self.circuits.retryable(name)
+        self.circuits.next_change()
+        assert self.circuits.snapshot() == before
+
+    @invariant()
+    def copies_agree(self) -> None:
+        """A restored machine is the same machine."""
+        for copy in self.copies[1:]:
+            for name in self.names:
+                assert copy.circuits.state(name) == self.circuits.state(name)
+                assert copy.circuits.blocked(name) == self.circuits.blocked(name)
+                assert copy.circuits.retryable(name) == self.circuits.retryable(name)
+                assert copy.circuits.open_for(name) == pytest.approx(self.circuits.open_for(name), abs=1e-6)
+                assert copy.circuits.share(name) == pytest.approx(self.circuits.share(name), abs=1e-6)
+                mine, other = self.circuits.figures(name), copy.circuits.figures(name)
+                assert (other.success, other.n) == pytest.approx((mine.success, mine.n), abs=1e-6)
+                assert other.last_error == mine.last_error
+
+
+def test_contracts_6_and_7_hold() -> None:
+    """Whatever happens: one probe at a time, few open, nobody lost, nothing opened without evidence, copies alike."""
+    # A failure is not shrunk, which takes minutes, as every step checks everything: add Phase.shrink to look at one.
+    run_state_machine_as_test(
+        CircuitsMachine,
+        settings=settings(
+            max_examples=60, stateful_step_count=50, phases=[Phase.reuse, Phase.generate], report_multiple_bugs=False
+        ),
+    )

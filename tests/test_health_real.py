@@ -1,0 +1,236 @@
+"""Health with real processes: HTTP servers killed, stopped, throttled and restored under two hundred runs at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from time import monotonic  # noqa: TID251  # real processes come back in real time
+from typing import Any
+
+import anyio
+import pytest
+
+from orchestrator import Orchestrator, RunResult
+from orchestrator.errors import OverloadedError
+from orchestrator.events import Absorbed, AttemptEnded, Escalated, LastChance, Record, Rerouted, Retried, RunEnded
+from tests.peers import Peer, peer
+
+RUNS, HARMED, AFTER = 200, 50, 25
+GRAPH = """
+version: 1
+name: pages
+imports: {{allow: [tests]}}
+inputs: {{n: {{type: integer}}, ledger: {{type: string}}}}
+tools:
+  first: {{http: {{url: "{first}/pages/{{n}}"}}, provides: page, effect: read, cost: {{units: 1}}}}
+  second: {{http: {{url: "{second}/pages/{{n}}"}}, provides: page, effect: read, cost: {{units: 10}}}}
+  third: {{http: {{url: "{third}/pages/{{n}}"}}, provides: page, effect: read, cost: {{units: 20}}}}
+  write:
+    http: {{url: "{ledger}/entries", method: POST, body: {{n: "{{n}}", page: "{{page}}", ledger: "{{ledger}}"}}}}
+    provides: entry
+    effect: once
+    verify: "tests.peers:find"
+    timeout: {patience}
+goals:
+  - {{name: written, values: [entry]}}
+"""
+POLICY: dict[str, Any] = {
+    "timeout": "2s",
+    "circuit": {"failures": 3, "cooldown": "600ms", "max_cooldown": "1200ms", "slow_start": "500ms", "window": "5s"},
+    "health": {"use": True, "quiet": "10ms", "short": "40ms", "long": "200ms", "hold": "1s"},
+    "retry": {"attempts": 2, "backoff": "20ms", "max_backoff": "100ms"},
+}
+DECISIONS = (Absorbed, Retried, Rerouted, LastChance, Escalated, RunEnded)
+
+
+@dataclass
+class World:
+    """Three peers for pages, a ledger, and where the graph of them is written."""
+
+    first: Peer
+    second: Peer
+    third: Peer
+    ledger: Peer
+    folder: Path
+
+    def orchestrator(self, *, patience: str = "10s", **policy: Any) -> Orchestrator:
+        """Return an orchestrator of these peers."""
+        urls = {name: getattr(self, name).url for name in ("first", "second", "third", "ledger")}
+        path = self.folder / "pages.yaml"
+        path.write_text(GRAPH.format(**urls, patience=patience))
+        return Orchestrator.from_yaml(path, policy={**POLICY, **policy})
+
+    async def wave(
+        self,
+        orchestrator: Orchestrator,
+        runs: int = RUNS,
+        *,
+        then: Callable[[], object] = lambda: None,
+        after: int | None = None,
+        gap: float = 0.006,
+    ) -> list[RunResult]:
+        """Start runs close upon each other; once *after* of them are under way, something happens to a peer."""
+        results: list[RunResult] = []
+
+        async def one(n: int) -> None:
+            results.append(await orchestrator.run(n=n, ledger=self.ledger.url))
+
+        async with anyio.create_task_group() as tasks:
+            for n in range(runs):
+                tasks.start_soon(one, n)
+                if n == after:
+                    await anyio.to_thread.run_sync(then)
+                await anyio.sleep(gap)
+        return results
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Give peers that run."""
+    with ExitStack() as stack:
+        first, second, third = (stack.enter_context(peer(latency=0.05)) for _ in range(3))
+        ledger = stack.enter_context(peer(lose=10))
+        yield World(first, second, third, ledger, tmp_path)
+
+
+def attempts(results: Sequence[RunResult], node: str) -> int:
+    """Return how often a node was called."""
+    return sum(attempt.node == node and attempt.attempt > 0 for result in results for attempt in result.attempts)
+
+
+def served(results: Sequence[RunResult]) -> Counter[str]:
+    """Return which nodes' results stand, and in how many runs."""
+    return Counter(node for result in results for node in result.route)
+
+
+def answers(records: Sequence[Record]) -> Counter[tuple[str, int]]:
+    """Return how many decisions answer each failed attempt."""
+    return Counter(each for record in records if isinstance(record.event, DECISIONS) for each in record.event.answers)
+
+
+def check(world: World, results: Sequence[RunResult], runs: int) -> None:
+    """Nothing is lost, every run met its goal, nothing is written twice, every failure is answered once."""
+    assert len(results) == len({result.run_id for result in results}) == runs
+    lost = [result.attempts for result in results if result.outcome != "met"]
+    assert not lost, (len(lost), lost[0])
+    written = world.ledger.counts()["written"]
+    assert len(written) == len(set(written)) == runs
+    assert {result.values["entry"]["entry"] for result in results} == set(range(1, runs + 1))
+    for result in results:
+        failed = [attempt for attempt in result.attempts if attempt.outcome in ("failed", "unknown")]
+        assert all(attempt.answer is not None for attempt in failed), failed
+        ended = [record.event for record in result.records if isinstance(record.event, AttemptEnded)]
+        failures = [(event.node, event.attempt) for event in ended if event.outcome == "failed"]
+        assert answers(result.records) == dict.fromkeys(failures, 1), result
+
+
+async def until_served(world: World, orchestrator: Orchestrator, node: str, bound: float) -> list[RunResult]:
+    """Run one after the other until the node has served one; fail after *bound* seconds."""
+    results: list[RunResult] = []
+    end = monotonic() + bound
+    while not served(results)[node]:
+        assert monotonic() < end, f"{node} serves nobody {bound} s after it came back"
+        results += await world.wave(orchestrator, 1, gap=0.02)
+    return results
+
+
+HARMS: dict[str, tuple[Callable[[Peer], object], Callable[[Peer], object]]] = {
+    "killed": (Peer.kill, Peer.start),
+    "stopped": (Peer.stop, Peer.go_on),
+    "throttled": (lambda peer: peer.set(limit=1), lambda peer: peer.set(limit=None)),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+async def test_a_node_that_fails_under_load_is_left_alone_and_comes_back(world: World, harm: str) -> None:
+    """Two hundred runs meet their goal though the cheapest node goes; it is hardly called until it serves again."""
+    break_, mend = HARMS[harm]
+    async with world.orchestrator() as orchestrator:
+        during = await world.wave(orchestrator, then=lambda: break_(world.first), after=RUNS // 4)
+        before = len(world.first.counts()["calls"]) if harm == "throttled" else 0
+        harmed = await world.wave(orchestrator, HARMED)
+        assert attempts(harmed, "first") <= 15
+        assert served(harmed)["first"] == 0
+        if harm == "throttled":
+            assert len(world.first.counts()["calls"]) - before <= 15
+        await anyio.to_thread.run_sync(mend, world.first)
+        back = await until_served(world, orchestrator, "first", 6.0)
+        await anyio.sleep(0.6)  # slow start is over
+        after = await world.wave(orchestrator, AFTER)
+    assert served(after)["first"] >= 20
+    results = [*during, *harmed, *back, *after]
+    check(world, results, RUNS + HARMED + len(back) + AFTER)
+
+
+async def test_no_more_than_one_call_at_a_time_reaches_a_half_open_node(world: World) -> None:
+    """A node that comes back sick is tried by one call after another, a cooldown apart, until one of them succeeds."""
+    async with world.orchestrator() as orchestrator:
+        results = await world.wave(orchestrator, 60, then=world.first.kill, after=20)
+        await anyio.to_thread.run_sync(lambda: world.first.start(latency=0.2, failing=2))
+        results += await world.wave(orchestrator, RUNS, gap=0.015)
+        results += (back := await until_served(world, orchestrator, "first", 6.0))
+    calls = world.first.counts()["calls"]
+    statuses = [call["status"] for call in calls]
+    assert statuses[:3] == [503, 503, 200]
+    assert [call["at_once"] for call in calls[:3]] == [1, 1, 1]
+    assert all(after["at"] - before["at"] > 0.3 for before, after in pairwise(calls[:3]))
+    assert all(call["at"] >= calls[2]["at"] + 0.2 for call in calls[3:])
+    check(world, results, 60 + RUNS + len(back))
+
+
+# ------------------------------------------------------------------------------------------------------------- overload
+
+
+async def test_no_more_calls_of_a_node_at_once_than_its_places_and_everybody_in_turn(world: World) -> None:
+    """With four places a node is never asked by five; two hundred runs at once are served in the order they came."""
+    world.first.set(latency=0.005)
+    async with world.orchestrator(overload={"node": 4, "queue": RUNS}, timeout="20s") as orchestrator:
+        results = await world.wave(orchestrator, gap=0.0)
+    calls = world.first.counts()["calls"]
+    assert max(call["at_once"] for call in calls) <= 4
+    assert len(calls) >= RUNS // 4
+    served_in = [call["n"] for call in calls]
+    late = [place - sum(n <= each for n in served_in) for place, each in enumerate(served_in, 1)]
+    assert max(map(abs, late)) <= 8, "somebody was overtaken by many"
+    check(world, results, RUNS)
+
+
+async def test_what_waits_longer_than_its_time_is_never_made(world: World) -> None:
+    """An effect whose turn did not come is no unknown outcome, is not made later, and its node is not blamed."""
+    world.ledger.set(latency=0.8, lose=None)
+    async with world.orchestrator(patience="2s", overload={"node": 1}) as orchestrator:
+        results = await world.wave(orchestrator, 6, gap=0.0)
+        health = {row.node: row for row in orchestrator.health()}
+        await anyio.sleep(1.5)  # time enough for a call that was left in the queue
+    made = sum(result.outcome == "met" for result in results)
+    assert 1 <= made < 6
+    assert len(world.ledger.counts()["written"]) == made
+    failed = [attempt for result in results for attempt in result.attempts if attempt.outcome in ("failed", "unknown")]
+    assert "overloaded" in {attempt.error for attempt in failed}
+    assert all(attempt.outcome == "failed" for attempt in failed if attempt.error == "overloaded")
+    assert health["write"].state == "closed"
+
+
+async def test_a_process_refuses_more_runs_than_it_may_have(world: World) -> None:
+    """Whoever comes when the house is full is told so at once, and served when a run is over."""
+    refused: list[int] = []
+    results: list[RunResult] = []
+    async with world.orchestrator(overload={"runs": 10}) as orchestrator:
+
+        async def one(n: int) -> None:
+            try:
+                results.append(await orchestrator.run(n=n, ledger=world.ledger.url))
+            except OverloadedError:
+                refused.append(n)
+
+        async with anyio.create_task_group() as tasks:
+            for n in range(30):
+                tasks.start_soon(one, n)
+        assert len(results) == 10
+        assert len(refused) == 20
+        results += await world.wave(orchestrator, 10)
+    check(world, results, 20)
