@@ -27,6 +27,8 @@ class Watched(Store):
     """A store of which a test sees every write before it begins, may hold it up, and may have it refused."""
 
     hook: Hook | None = None
+    after: Hook | None = None
+    """Called when more records are durable, before the driver knows."""
     writes = 0
     unreleasable = False
 
@@ -39,6 +41,8 @@ class Watched(Store):
         """Append, if the test lets it."""
         await self._begin(records)
         await super().append(claim, records, values)
+        if self.after is not None:
+            await self.after(self.writes, tuple(records))
 
     async def release(self, claim: Claim) -> None:
         """Release, if that is possible."""
