@@ -469,8 +469,9 @@ def test_runs_stop_when_the_disk_is_full(case: Case, room: int) -> None:
     runs = runs_of(case)
     ended = case.end(case.begin(runs, room=room, patience=0.2))
     assert not ended.killed
-    assert ended.all("refused")
-    assert all("the disk refuses" in message for _, _, message in ended.all("refused"))
+    refused = {run: message for run, kind, message in ended.all("refused") if kind != "RunTakenError"}
+    assert refused  # a run that could not even be let go is taken, for whoever tries to go on with it beside its driver
+    assert [message for message in refused.values() if "the disk refuses" not in message] == []
     assert not case.live(runs)
     assert judge(case)["runs"] == len(runs)
 
