@@ -300,16 +300,20 @@ class LocalRun:
 async def _written(journal: Journal, records: list[Record], values: Sequence[tuple[str, str, bytes, str]]) -> bool:
     """Make records durable, whatever happens to the caller; True where it was cancelled meanwhile."""
     # No task of its own: that would cost more turns of the event loop than all the rest.
-    interrupted = False
+    try:
+        await journal.write(records, values)
+        return False
+    except asyncio.CancelledError:
+        pass
     while True:
+        # What was decided is recorded all the same: half a step is none that could be resumed. To write again what is on
+        # its way to the disk changes nothing.
         try:
-            with anyio.CancelScope(shield=interrupted):
+            with anyio.CancelScope(shield=True):
                 await journal.write(records, values)
-            return interrupted
+            return True
         except asyncio.CancelledError:
-            # What was decided is recorded all the same: half a step is none that could be resumed. To write again what
-            # is on its way to the disk changes nothing.
-            interrupted = True
+            continue
 
 
 def _interrupted(command: Start) -> AttemptEnded:
