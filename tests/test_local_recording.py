@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ async def by_task(run: Callable[[], Awaitable[Any]], held: Held) -> None:
         await task
 
 
-async def by_scope(run: Callable[[], Awaitable[Any]], held: Held) -> None:
+async def by_scope(run: Callable[[], Coroutine[Any, Any, Any]], held: Held) -> None:
     """Cancel a scope around a run, which cancels it again and again."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run)

@@ -306,8 +306,8 @@ async def _written(journal: Journal, records: list[Record], values: Sequence[tup
     except asyncio.CancelledError:
         pass
     while True:
-        # What was decided is recorded all the same: half a step is none that could be resumed. To write again what is on
-        # its way to the disk changes nothing.
+        # What was decided is recorded all the same: half a step is none that could be resumed. To write again what is
+        # on its way to the disk changes nothing.
         try:
             with anyio.CancelScope(shield=True):
                 await journal.write(records, values)

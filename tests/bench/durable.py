@@ -66,8 +66,8 @@ def measure() -> Section:
     ratio = laps.ratio("durable", "LangGraph")
     text = (
         f"Per attempt of a chain of {LENGTH} async tools that do nothing, with every record durable before anything\n"
-        "follows from it (SQLite, WAL, `synchronous = FULL`), and per super-step of the same chain in LangGraph with its\n"
-        'own `AsyncSqliteSaver` and `durability="sync"`. *In memory* is `Orchestrator.run` without a store.'
+        "follows from it (SQLite, WAL, `synchronous = FULL`); per super-step of the same chain in LangGraph with\n"
+        'its own `AsyncSqliteSaver` and `durability="sync"`. *In memory* is `Orchestrator.run` without a store.'
     )
     row = (f"{LENGTH}", *(laps.time(name, 1e6).text(0) for name in laps.candidates), ratio.text(3))
     header = ("chain", "durable, us", "LangGraph, us", "in memory, us", "durable / LangGraph")
