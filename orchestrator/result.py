@@ -111,6 +111,13 @@ class RunResult:
     records: tuple[Record, ...] = field(default=(), repr=False, compare=False)
     """The whole log of the run."""
 
+    def __str__(self) -> str:
+        """Say in one line how the run went: outcome, goal, route, what is asked."""
+        told = [self.outcome if self.goal is None else f"{self.outcome} {self.goal}", " > ".join(self.route)]
+        told.append(self.reason or "")
+        told += [f"? {question.id}: {question.reason}" for question in self.questions]
+        return f"run {self.run_id}: {'; '.join(filter(None, told))}"
+
     def as_dict(self) -> dict[str, Any]:
         """Return the result as data for JSON; values are left as they are."""
         plain = {name: getattr(self, name) for name in _PLAIN}

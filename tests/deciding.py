@@ -17,6 +17,7 @@ from orchestrator.events import (
     ModelAsked,
     QuestionAsked,
     Record,
+    RunFinished,
     RunResumed,
     Value,
 )
@@ -106,8 +107,11 @@ class Drive:
     scene: Scene
     log: list[Record] = field(default_factory=list)
     at: float = 0.0
+    asked_again: bool = False
+    """Whether the latest step took a waiting run over, and did nothing but ask again what was open."""
 
     def __post_init__(self) -> None:
+        self.asked = sum(isinstance(record.event, QuestionAsked) for record in self.log)
         self.first = self.scene.simulation.first_record()
         self.clock = Clock(self.scene, self.first.seed)
         self.machine = self.scene.simulation.blueprint.run(self.first)
@@ -138,10 +142,16 @@ class Drive:
         assert self.machine.finished, "the run hangs: nothing will happen any more, and it is not over"
 
     def _feed(self, fact: Fact) -> Moved:
+        waiting = self.machine.state.phase == "waiting"
         step = self.machine.feed(fact, self.at)
+        # Where a waiting run is taken over and does nothing but ask again, the questions have their words already.
+        decided = (record.event for record in step.records[1:])
+        merely = waiting and isinstance(fact, RunResumed)
+        self.asked_again = merely and all(isinstance(event, QuestionAsked | RunFinished) for event in decided)
         for record in step.records:
-            if isinstance(record.event, QuestionAsked):
-                self._ask(record.event, sum(isinstance(r.event, QuestionAsked) for r in self.log), record.at)
+            if isinstance(record.event, QuestionAsked) and not self.asked_again:
+                self._ask(record.event, self.asked, record.at)
+                self.asked += 1
             self.log.append(record)
         for command in step.commands:
             self._carry_out(command)
@@ -199,24 +209,23 @@ class Drive:
         for time, fact in self.scene.news:
             if fact not in known:
                 self.clock.at(max(time, self.at), fact)
-        said = {event.by for event in known if isinstance(event, Answered)}
+        said = [event.by for event in known if isinstance(event, Answered)]
         asked = [record for record in self.log if isinstance(record.event, QuestionAsked)]
         for number, record in enumerate(asked):
             assert isinstance(record.event, QuestionAsked)
-            if str(number) not in said:
-                self._ask(record.event, number, record.at)
+            self._ask(record.event, number, record.at, said=said.count(str(number)))
 
     # Words
 
-    def _ask(self, question: QuestionAsked, number: int, at: float) -> None:
-        """Let a person answer a question, the *number*-th of the run, as the script says."""
+    def _ask(self, question: QuestionAsked, number: int, at: float, *, said: int = 0) -> None:
+        """Let a person answer a question, the *number*-th of the run, as far as they have not *said* it yet."""
         if number >= len(self.scene.people):
             return
         word = self.scene.people[number]
         answer, values = self._answer(question, word)
         if word.kind != "silent":
             fact = Answered(question.question, answer, tuple(map(Value, values)), str(number))
-            for _ in range(2 if word.kind == "twice" else 1):
+            for _ in range(said, 2 if word.kind == "twice" else 1):
                 self.clock.at(max(at + word.delay, self.at), fact)
 
     def _answer(self, question: QuestionAsked, word: Word) -> tuple[str, tuple[str, ...]]:

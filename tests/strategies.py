@@ -524,6 +524,8 @@ def scenes(
     checked = tuple(replace(goal, check=allow_checks and chance(draw, 12)) for goal in graph.goals)
     graph = replace(graph, nodes=nodes, goals=checked)
     script = draw(fault_scripts(graph))
+    # Where enough fails for good there is something to decide.
+    script["nodes"].update({n.name: pick(draw, ("down", {"raise": "permanent"})) for n in nodes if chance(draw, 35)})
     policy = draw_policy(draw, graph, by or pick(draw, ("model", "model", "person", "policy")), allow_limits)
     plan = FaultPlan.from_text(yaml.safe_dump(script, allow_unicode=True))
     names = [node.name for node in graph.nodes]
@@ -531,7 +533,7 @@ def scenes(
     return Scene(
         Simulation(Blueprint(graph, policy), plan),
         tuple(draw_word(draw, kinds, useless) for _ in range(pick(draw, (1, 2, 3)))),
-        tuple(draw_word(draw, PEOPLE, False) for _ in range(pick(draw, (0, 2, 4, 8)))),
+        tuple(draw_word(draw, PEOPLE, False) for _ in range(pick(draw, (0, 3, 6, 9)))),
         tuple(name for name in names if chance(draw, 50)),
         tuple(name for name in names if chance(draw, 30)),
         tuple(goal.name for goal in graph.goals if chance(draw, 50)),
@@ -541,8 +543,8 @@ def scenes(
 
 def draw_gate(draw: Draw, node: Node) -> Node:
     """Draw what stands before a call of the node."""
-    gate = pick(draw, ("never",) * 8 + ("always", "function"))
-    return replace(node, gate=gate, guard=chance(draw, 8), risk=pick(draw, (0.0,) * 8 + (0.25, 1.0)))
+    gate = pick(draw, ("never",) * 16 + ("always", "function"))
+    return replace(node, gate=gate, guard=chance(draw, 8), risk=pick(draw, (0.0,) * 16 + (0.25, 1.0)))
 
 
 def draw_policy(draw: Draw, graph: Graph, by: str, limited: bool) -> Policy:
@@ -563,8 +565,8 @@ def draw_policy(draw: Draw, graph: Graph, by: str, limited: bool) -> Policy:
                 "by": by,
                 "model": "small",
                 "demote": chance(draw, 85),
-                "calls": pick(draw, (0, 1, 2, 2, 3)),
-                "usd": pick(draw, (None, None, 0.0, 0.02)),
+                "calls": pick(draw, (0, 1, 2, 2, 3, 3)),
+                "usd": pick(draw, (None, None, None, None, 0.0, 0.02)),
                 "supply": supply,
             },
             "approval": {

@@ -323,13 +323,16 @@ def test_the_refund_example_reads_like_this() -> None:
     """Bad news first: what breaks a goal alone with one fix, what each goal survives, what its nodes are worth."""
     orchestrator = Orchestrator.from_yaml(EXAMPLE, environ={})
     assert str(assess(orchestrator.graph, orchestrator.policy)).splitlines() == [
-        "resilience: 1 single point of failure",
-        "  crm alone breaks refunded_and_told, refunded: no goal is left",
+        "resilience: 2 single points of failure",
+        "  crm alone breaks refunded_and_told, refunded, noted: no goal is left",
         "    = help: add another provider of `contact` and `order`, or list a lower goal that does without them",
+        "  ticket alone breaks noted: no goal is left",
+        "    = help: add another provider of `ticket`, or list a lower goal that does without it",
         "",
         "  goal               survives    second-best route      broken by",
         "  refunded_and_told  no failure  +2.05 without email    crm",
         "  refunded           no failure  +15.3 without cardpay  crm",
+        "  noted              no failure  -                      crm",
         "",
         "  goal refunded_and_told costs 30.655: crm > cardpay > email",
         "    without cardpay  +15.3  crm > bankpay > email",

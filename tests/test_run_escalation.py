@@ -336,6 +336,7 @@ def test_what_fails_while_a_model_is_asked_is_answered_by_the_coming_decision() 
     run = busy()
     run.fail("b", transient=True)
     assert (run.in_flight, of(run, Absorbed), [e.answers for e in of(run, Escalated)]) == ([], [], [])
+    assert len(of(run, ModelAsked)) == 1
     run.decide("demote:least")
     assert [event.answers for event in of(run, Escalated)] == [(("a", 1), ("b", 1))]
     run.succeed("c2")

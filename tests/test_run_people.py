@@ -233,7 +233,8 @@ def test_a_call_that_was_never_asked_about_cannot_be_approved() -> None:
     assert run.questions == ["approve:wire"]
 
 
-def test_an_answer_to_a_question_on_other_inputs_starts_nothing() -> None:
+@pytest.mark.parametrize("early", [True, False])
+def test_an_answer_to_a_question_on_other_inputs_starts_nothing(early: bool) -> None:
     """The run turns to another route while a person is thinking: their yes was to what they had been shown."""
     run = ByHand(two_rates(gate="always"), {"people": {"deadline": "1h"}})
     run.succeed("live")
@@ -241,7 +242,8 @@ def test_an_answer_to_a_question_on_other_inputs_starts_nothing() -> None:
     run.say("approve:x1", "no")
     assert run.in_flight == ["cached"]
     run.succeed("cached")
-    run.say("approve:wire", "yes")
+    if early:
+        run.say("approve:wire", "yes")
     assert run.in_flight == ["other"]
     run.succeed("other", after=60.0)
     question = run.asked("approve:wire")
@@ -713,6 +715,14 @@ def test_a_refusal_can_make_other_questions_needless() -> None:
     assert step.commands == ()
     run.succeed("k")
     assert run.outcome == "met"
+
+
+def test_an_effect_is_asked_about_together_with_what_it_waits_for() -> None:
+    """Effects come last, and yet a person is asked about them at once, wherever on the route they stand."""
+    for names in (("a", "b"), ("b", "a")):
+        read, effect = names
+        nodes = node(read, gate="always"), node(effect, effect="once", gate="always")
+        assert sorted(ByHand(graph(*nodes, goals="g: a b")).questions) == ["approve:a", "approve:b"]
 
 
 def test_a_decision_is_asked_about_alone() -> None:

@@ -153,7 +153,7 @@ def test_a_plain_function_is_a_tool() -> None:
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Write a package with a tool that is declared in code."""
-    (tmp_path / "shop.py").write_text(
+    (tmp_path / "declared_shop.py").write_text(
         "from orchestrator.decorator import tool\n"
         "def void(result): ...\n"
         "@tool(provides='pages', effect='once', undo=void)\n"
@@ -162,18 +162,20 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     )
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
-    sys.modules.pop("shop", None)
+    sys.modules.pop("declared_shop", None)
 
 
 def test_a_graph_in_code_can_be_written_to_a_file(shop: Path) -> None:
     """Functions that can be imported are written as references, and the file resolves to the same graph."""
-    import shop as package  # type: ignore[import-not-found]
+    import declared_shop as package  # type: ignore[import-not-found]
 
     spec, functions = spec_from_tools([package.web], {"found": "pages"})
     (shop / "graph.yaml").write_text(to_yaml(spec), encoding="utf-8")
-    assert 'web: {python: "shop:web", provides: pages, effect: once, undo: "shop:void"}' in to_yaml(spec)
+    assert 'web: {python: "declared_shop:web", provides: pages, effect: once, undo: "declared_shop:void"}' in to_yaml(
+        spec
+    )
     loaded = load_file(shop / "graph.yaml", environ={})
     assert loaded.spec == spec
     resolved = resolve(loaded, imports=True)
     assert resolved.graph == resolve(spec, functions=functions).graph
-    assert resolved.references.find("shop:web") is package.web
+    assert resolved.references.find("declared_shop:web") is package.web

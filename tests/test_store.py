@@ -359,6 +359,14 @@ async def test_a_run_is_found_by_the_beginning_of_its_id(store_url: str) -> None
                 await store.find(nothing)
 
 
+async def test_an_empty_beginning_names_no_run(store_url: str) -> None:
+    """An unset variable of a shell must not name the only run there is."""
+    async with opened(store_url) as store:
+        await accept(store, "only")
+        with pytest.raises(RunNotFoundError, match="name a run"):
+            await store.find("")
+
+
 async def test_what_is_not_there_is_told(store_url: str) -> None:
     """A run that is not in the store is an error that says so, for everything that names one."""
     async with opened(store_url) as store:

@@ -121,6 +121,11 @@ LINES: list[tuple[Event, str]] = [
         "model       asked about g: unreachable  [give_up, ask]",
     ),
     (ModelAnswered(1, "demote:h"), "model       chose demote:h"),
+    (ModelAnswered(1, "demote:h", "enough"), "model       chose demote:h: enough"),
+    (
+        ModelAnswered(1, None, "I would rather not", error="refused"),
+        "model       gave no answer: refused: I would rather not",
+    ),
     (ModelAnswered(1, None, error="timeout"), "model       gave no answer: timeout"),
     (RunEnded(1, (), "limit:usd"), "stop        limit:usd"),
     (Settled("a", 1, False, "person"), "settled     a #1 was not done, says person"),
@@ -128,10 +133,14 @@ LINES: list[tuple[Event, str]] = [
         QuestionAsked("approve:a", "approve", "a", "dear", (("p", "p", "input"),), ("yes", "no"), 60.0),
         "question    approve:a, until 60 s: dear  (p from input)  [yes, no]",
     ),
-    (Answered("approve:a", "edit", (Value("a.p"),), "kim", "less"), "person      approve:a: edit with a.p (less)"),
+    (
+        Answered("approve:a", "edit", (Value("a.p"),), "kim", "less"),
+        "person      approve:a: edit with a.p, says kim (less)",
+    ),
     (ViewChanged(View("v", (), (), (("a", "open"),))), "view        changed; vetoed: a"),
     (CancelRequested("enough"), "cancel      enough"),
     (RunResumed("id"), "resumed"),
+    (RunFinished("waiting", None, ("a",), (), (), "waiting for a person"), "waits       for a person"),
     (
         RunFinished("failed", None, ("a",), (), (("a", True), ("b", False)), "unreachable"),
         "end         failed: unreachable; a undone; b not undone",

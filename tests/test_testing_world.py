@@ -9,15 +9,8 @@ import anyio
 import pytest
 
 from orchestrator import FaultPlan, NotApplicable, Orchestrator, RunResult, SpecError, tool
-from orchestrator.errors import InputError, NotAvailableError
-from orchestrator.events import ModelAsked, Option, QuestionAsked
-from orchestrator.testing import (
-    ScriptedModel,
-    ScriptedPeople,
-    UnexpectedCallError,
-    UnusedStepError,
-    World,
-)
+from orchestrator.errors import InputError
+from orchestrator.testing import UnexpectedCallError, UnusedStepError, World
 
 REFUND = Path(__file__).resolve().parent.parent / "examples" / "refund" / "refund.yaml"
 
@@ -424,75 +417,3 @@ def test_an_unexpected_call_is_told_although_the_code_failed_by_it() -> None:
     with pytest.raises(UnexpectedCallError) as caught:
         world.call(refund, world.orchestrator)
     assert isinstance(caught.value.__cause__, KeyError)
-
-
-# ------------------------------------------------------------------------------------------------ models and people
-
-
-def asked(goal: str = "told") -> ModelAsked:
-    """Return a question to a model."""
-    options = (Option("demote:refunded", "demote", ("refunded",)), Option("give_up", "give_up"))
-    return ModelAsked(1, "scripted", goal, "unreachable", options, (), (), ())
-
-
-async def decide(model: ScriptedModel) -> Any:
-    """Ask a model."""
-    return await model.decide(asked(), None, timeout=10, usd_left=None)
-
-
-async def test_a_scripted_model_answers_in_order_and_keeps_its_questions() -> None:
-    """A choice, a failure and an error of its own, as written down."""
-    model = ScriptedModel().chooses("demote:refunded", reason="enough", usd=0.1).fails("timeout").raises(OSError("no"))
-    verdict = await decide(model)
-    assert (verdict.choice, verdict.reason, verdict.error, verdict.calls, verdict.usd) == (
-        "demote:refunded",
-        "enough",
-        None,
-        1,
-        0.1,
-    )
-    verdict = await decide(model)
-    assert (verdict.choice, verdict.error) == (None, "timeout")
-    with pytest.raises(OSError, match="no"):
-        await decide(model)
-    assert model.questions == [asked()] * 3
-    model.finish()
-    await model.aclose()
-
-
-async def test_a_scripted_model_is_strict() -> None:
-    """A question too many and an answer too many are errors, with what was expected."""
-    model = ScriptedModel().hangs()
-    with anyio.move_on_after(0):
-        await decide(model)
-    with pytest.raises(UnexpectedCallError, match="options: demote:refunded, give_up"):
-        await decide(model)
-    with pytest.raises(UnexpectedCallError, match=r"the script of the model:\n  1. hangs, used"):
-        model.finish()
-    with pytest.raises(UnusedStepError, match="step 1, chooses 'give_up' after 2s, not used"):
-        ScriptedModel().chooses("give_up", after="2s").finish()
-
-
-async def test_scripted_people_answer_by_the_question() -> None:
-    """Each question has its own answers; one without is unexpected."""
-    people = ScriptedPeople().answer("approve:wire", "no", reason="too much").answer("settle:wire", "yes")
-    answer = await people.ask(QuestionAsked("approve:wire", "approve", "wire", "dear"))
-    assert (answer.answer, answer.reason) == ("no", "too much")
-    assert people.unused() == ["settle:wire: step 1, answered 'yes', not used"]
-    with pytest.raises(UnexpectedCallError, match="unexpected question to a person: approve:email: always"):
-        await people.ask(QuestionAsked("approve:email", "approve", "email", "always"))
-    with pytest.raises(UnexpectedCallError, match="answers were written down to approve:wire, settle:wire"):
-        people.finish()
-
-
-@pytest.mark.parametrize("double", ["model", "people"])
-def test_an_orchestrator_that_asks_nobody_cannot_be_given_answers(double: str) -> None:
-    """Where an orchestrator has no place for a model or for people, the world says so instead of ignoring a script."""
-    world = World(shop())
-    script: Any = getattr(world, double)
-    assert script is getattr(world, double)
-    if hasattr(shop(), "_model" if double == "model" else "_ask"):
-        assert run(world).outcome
-        return
-    with pytest.raises(NotAvailableError, match="this orchestrator has no"):
-        run(world)

@@ -33,7 +33,10 @@ class Answer:
 
 
 Ask = Callable[[tuple[Question, ...]], Awaitable[Iterable[Answer] | None]]
-"""Asks people all open questions at once; None or nothing leaves the run waiting."""
+"""Asks people all open questions at once; None or nothing leaves the run waiting.
+
+It is cancelled where its questions are not open any more, and called again where there are others.
+"""
 
 
 def to_fact(run: Run, answer: Answer, values: Values) -> Answered:

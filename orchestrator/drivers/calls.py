@@ -9,12 +9,12 @@ group, which would have to wait for them at its end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 import anyio
 
-from orchestrator.drivers.values import Encoded, Values, encoded_all
+from orchestrator.drivers.values import Made, Values, made_of
 from orchestrator.errors import NotApplicable
 from orchestrator.events import AttemptEnded, CallEnded, Fact, Failure, LateResult, Value
 from orchestrator.graph import Graph
@@ -37,6 +37,12 @@ class Timer(Protocol):
 
 Later = Callable[..., Timer]
 """Given seconds, a function and its arguments: calls the function then."""
+
+
+class Post(Protocol):
+    """Takes facts, and what was made with them."""
+
+    def __call__(self, fact: Fact, *, made: Made | None = None) -> None: ...
 
 
 class Calls:
@@ -64,7 +70,7 @@ class Calls:
         clock: Callable[[], float],
         later: Later,
         redact: Callable[[str], str],
-        post: Callable[[Fact], None],
+        post: Post,
         reached: Callable[[str], None],
     ) -> None:
         self.run_id = run_id
@@ -78,26 +84,23 @@ class Calls:
         self.reached = reached
         self._attempts: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._timers: dict[tuple[str, int], Timer] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._reading: set[asyncio.Task[None]] = set()
+        self._acting: set[asyncio.Task[None]] = set()
 
     def close(self) -> None:
-        """Set off no more timeouts: the run is over."""
+        """Cancel what only reads: this driver goes on no further. Effects in flight finish, and nobody is told."""
+        self.post = _nobody
         for timer in self._timers.values():
             timer.cancel()
+        for task in self._reading:
+            task.cancel()
 
-    def abandon(self) -> None:
-        """Cancel what only reads; effects in flight are left to finish, but nobody takes their answer."""
-        self.close()
-        self.post = lambda fact: None
-        for (name, _), task in self._attempts.items():
-            if self.graph.by_name[name].effect == "read":
-                task.cancel()
-
-    def spawn(self, coroutine: Any) -> asyncio.Task[None]:
-        """Run something beside the run, and keep hold of it."""
-        task: asyncio.Task[None] = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def spawn(self, coroutine: Coroutine[Any, Any, None], *, acts: bool = False) -> asyncio.Task[None]:
+        """Run something beside the run, and keep hold of it; what *acts* is not cancelled with the run."""
+        task = asyncio.create_task(coroutine)
+        tasks = self._acting if acts else self._reading
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
         return task
 
     # ------------------------------------------------------------------------------------------------------- attempts
@@ -106,7 +109,8 @@ class Calls:
         """Call a node."""
         key = (command.node, command.attempt)
         started = self.clock()
-        self._attempts[key] = self.spawn(self._attempt(command, started))
+        acts = self.graph.by_name[command.node].effect != "read"
+        self._attempts[key] = self.spawn(self._attempt(command, started), acts=acts)
         self._timers[key] = self.later(command.timeout, self._timed_out, command, started)
 
     def cancel(self, command: Cancel) -> None:
@@ -124,7 +128,7 @@ class Calls:
             self.reached("calling")
             reply = await self.bindings.nodes[command.node].call(self.values.inputs(command.inputs), context)
             self.reached("called")
-            encoded, references = await _references(reply)
+            made, references = await _made(command.node, reply)
         except NotApplicable:
             self._ended(command, started, "inapplicable")
         except Exception as error:
@@ -135,12 +139,17 @@ class Calls:
             self._ended(command, started, "failed", failure=failure)
             raise
         else:
-            lost = [name for name, data in encoded.items() if data is None]
-            if lost and self.values.durable:
-                message = f"{', '.join(lost)} has no JSON form, so the run log cannot hold it; return plain data"
+            message = self._not_recordable(made)
+            if message is not None:
                 self._ended(command, started, "failed", failure=Failure("not_recordable", message, happened="yes"))
             else:
-                self._ended(command, started, "succeeded", references, reply, encoded)
+                self._ended(command, started, "succeeded", references, reply, made)
+
+    def _not_recordable(self, made: Made) -> str | None:
+        lost = [name for name, data in made.encoded.items() if data is None]
+        if not lost or not self.values.durable:
+            return None
+        return f"{', '.join(lost)} has no JSON form, so the run log cannot hold it; return plain data"
 
     def _ended(
         self,
@@ -149,7 +158,7 @@ class Calls:
         outcome: Any,
         values: tuple[Value, ...] = (),
         reply: Reply | None = None,
-        encoded: dict[str, Encoded | None] | None = None,
+        made: Made | None = None,
         *,
         failure: Failure | None = None,
     ) -> None:
@@ -158,13 +167,9 @@ class Calls:
         usd = (node.usd or 0.0) if reply is None or reply.usd is None else reply.usd
         if outcome == "inapplicable" or (failure is not None and failure.happened == "no"):
             usd = 0.0
-        live = self._attempts.pop(key, None) is not None
-        if reply is not None and (live or node.effect == "once"):
-            # A value is written once: only a late answer that settles an open effect may still bring one.
-            self.values.keep(command.node, reply.values, encoded)
-        if not live:
+        if self._attempts.pop(key, None) is None:
             if outcome == "succeeded" or (failure is not None and failure.type != "cancelled"):
-                self.post(LateResult(command.node, command.part, command.attempt, outcome, values, failure))
+                self.post(LateResult(command.node, command.part, command.attempt, outcome, values, failure), made=made)
             return
         self._timers.pop(key).cancel()
         self.post(
@@ -178,7 +183,8 @@ class Calls:
                 self.clock() - started,
                 usd,
                 0 if reply is None else reply.tokens,
-            )
+            ),
+            made=made,
         )
 
     def _timed_out(self, command: Start, started: float) -> None:
@@ -206,57 +212,83 @@ class Calls:
 
     def call(self, command: Call) -> None:
         """Call a guard, gate, check, verify or undo."""
-        self.spawn(self._call(command))
+        self.spawn(self._call(command), acts=command.kind == "undo")
 
     async def _call(self, command: Call) -> None:
         ok: bool | None = None
         reason: str | None = None
         values: tuple[Value, ...] = ()
+        made: Made | None = None
         try:
             with anyio.fail_after(command.timeout):
-                ok, reason, values = await self._answer(command)
+                if command.kind == "verify":
+                    ok, values, made = await self._verified(command)
+                else:
+                    ok, reason = await self._answer(command)
         except TimeoutError:
             reason = f"no answer within {command.timeout:g} s"
         except NotApplicable:
             ok = False
         except Exception as error:
             reason = self.redact(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+        except asyncio.CancelledError:
+            self._called(command, None, "cancelled from outside")
+            raise
+        self._called(command, ok, reason, values, made)
+
+    def _called(
+        self,
+        command: Call,
+        ok: bool | None,
+        reason: str | None,
+        values: tuple[Value, ...] = (),
+        made: Made | None = None,
+    ) -> None:
         if ok is None and command.kind in ("check", "undo", "guard"):
             ok = False
-        self.post(CallEnded(command.kind, command.n, command.subject, ok, reason, values))
+        self.post(CallEnded(command.kind, command.n, command.subject, ok, reason, values), made=made)
 
-    async def _answer(self, command: Call) -> tuple[bool | None, str | None, tuple[Value, ...]]:
+    async def _verified(self, command: Call) -> tuple[bool, tuple[Value, ...], Made | None]:
+        verify = self.bindings.nodes[command.subject].verify
+        assert verify is not None
+        reply = await verify(self.values.inputs(command.inputs), command.key)
+        if reply is None:
+            return False, (), None
+        made, references = await _made(command.subject, reply)
+        message = self._not_recordable(made)
+        if message is not None:
+            # Taken as done, it would be a result that nobody finds again.
+            raise ValueError(message)
+        return True, references, made
+
+    async def _answer(self, command: Call) -> tuple[bool, str | None]:
         inputs = self.values.inputs(command.inputs)
         if command.kind == "check":
             reason = await self.bindings.checks[command.subject](inputs)
-            return reason is None, None if reason is None else self.redact(reason), ()
+            return reason is None, None if reason is None else self.redact(reason)
         binding = self.bindings.nodes[command.subject]
         match command.kind:
             case "guard":
                 assert binding.guard is not None
-                return await binding.guard(inputs), None, ()
+                return await binding.guard(inputs), None
             case "gate":
                 assert binding.gate is not None
                 reason = await binding.gate(inputs)
-                return reason is None, None if reason is None else self.redact(reason), ()
-            case "undo":
+                return reason is None, None if reason is None else self.redact(reason)
+            case _:
                 assert binding.undo is not None
                 provides = self.graph.by_name[command.subject].provides
                 await binding.undo(inputs, self.values.result(command.subject, provides), command.key)
                 self.reached("called")
-                return True, None, ()
-            case "verify":
-                assert binding.verify is not None
-                reply = await binding.verify(inputs, command.key)
-                if reply is None:
-                    return False, None, ()
-                encoded, references = await _references(reply)
-                self.values.keep(command.subject, reply.values, encoded)
-                return True, None, references
+                return True, None
 
 
-async def _references(reply: Reply) -> tuple[dict[str, Encoded | None], tuple[Value, ...]]:
-    """Return a reply's values as bytes, and their references; large texts are encoded and hashed in a thread."""
+async def _made(node: str, reply: Reply) -> tuple[Made, tuple[Value, ...]]:
+    """Return a reply's values with their bytes, and their references; large texts are turned into them in a thread."""
     if any(isinstance(value, str | bytes) and len(value) > LARGE for value in reply.values.values()):
-        return await anyio.to_thread.run_sync(encoded_all, reply.values)
-    return encoded_all(reply.values)
+        return await anyio.to_thread.run_sync(made_of, node, reply.values)
+    return made_of(node, reply.values)
+
+
+def _nobody(fact: Fact, *, made: Made | None = None) -> None:
+    """Take a fact, and tell nobody."""

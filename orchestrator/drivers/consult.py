@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,12 @@ async def consult(
     except TimeoutError:
         return ModelAnswered(command.n, None, error="timeout", calls=1, seconds=clock() - began)
     except Exception as error:
+        return ModelAnswered(command.n, None, error=type(error).__name__, calls=1, seconds=clock() - began)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # Of something that the model waited for: nobody else would answer the run.
         return ModelAnswered(command.n, None, error=type(error).__name__, calls=1, seconds=clock() - began)
     return _fact(command, verdict, values, clock() - began)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import StoreError
 from orchestrator.events import Record
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Journal:
         trace_id: The run's trace.
         claim: The claim of a run that is taken over.
         prepare: Awaited before a run is accepted.
+        unreleased: Takes the claim, where the run could not be let go.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Journal:
         trace_id: str = "",
         claim: Claim | None = None,
         prepare: Callable[[], Awaitable[None]] | None = None,
+        unreleased: Callable[[Claim], None] = lambda claim: None,
     ) -> None:
         self._store = store
         self._run_id = run_id
@@ -47,6 +50,7 @@ class Journal:
         self._trace_id = trace_id
         self._claim = claim
         self._prepare = prepare
+        self._unreleased = unreleased
 
     async def write(self, records: Sequence[Record], values: Sequence[tuple[str, str, bytes, str]]) -> None:
         """Record; when this returns, it is durable.
@@ -74,6 +78,10 @@ class Journal:
             await self._store.append(self._claim, records, stored)
 
     async def release(self) -> None:
-        """Let others take the run over."""
-        if self._claim is not None:
+        """Let others take the run over; where that cannot be recorded, they can once this process has ended."""
+        if self._claim is None:
+            return
+        try:
             await self._store.release(self._claim)
+        except StoreError:
+            self._unreleased(self._claim)

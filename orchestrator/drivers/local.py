@@ -12,23 +12,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 
-from orchestrator.drivers.answers import Ask, to_fact
+from orchestrator.drivers.answers import Answer, Ask, to_fact
 from orchestrator.drivers.calls import Calls, Later, Timer
 from orchestrator.drivers.consult import consult
 from orchestrator.drivers.journal import Journal
-from orchestrator.drivers.values import Values
-from orchestrator.errors import StoreError
+from orchestrator.drivers.values import Made, Values
+from orchestrator.errors import InputError
 from orchestrator.events import (
     Answered,
     AttemptEnded,
+    CallEnded,
     CancelRequested,
     Fact,
     Failure,
+    LateResult,
+    QuestionAsked,
     Record,
     RunResumed,
     RunStarted,
@@ -107,10 +111,11 @@ class LocalRun:
         self._at = at
         self._answers = tuple(answers)
         self._began = 0.0
-        self._facts: deque[tuple[float, Fact]] = deque()
+        self._facts: deque[tuple[float, Fact | Answer, Made | None]] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._wakes: list[Timer] = []
         self._asking: asyncio.Task[None] | None = None
+        self._asked: dict[str, QuestionAsked] = {}
         self._unanswered = False
 
     async def run(self) -> RunResult:
@@ -137,20 +142,16 @@ class LocalRun:
                 if self.log:
                     await self._take_over()
                 else:
-                    self._facts.append((0.0, self.first))
+                    self._facts.append((0.0, self.first, None))
                 await self._until_finished()
             except asyncio.CancelledError:
                 self.cancel()
                 with anyio.CancelScope(shield=True):
                     await self._until_finished()
                 raise
-        except StoreError:
-            self._calls.abandon()
-            raise
         finally:
             self._calls.close()
-            if self._asking is not None:
-                self._asking.cancel()
+            self._stop_asking()
             for timer in self._wakes:
                 timer.cancel()
             if self.journal is not None:
@@ -175,7 +176,9 @@ class LocalRun:
                 await self._feed()
             if self.machine.state.phase == "finished":
                 return
-            if self.machine.state.phase == "waiting" and not self._people_asked():
+            if self.machine.state.phase != "waiting":
+                self._stop_asking()
+            elif not self._people_asked():
                 return
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
@@ -185,10 +188,19 @@ class LocalRun:
         records: list[Record] = []
         commands: list[Command] = []
         while self._facts and self.machine.state.phase != "finished":
-            at, fact = self._facts.popleft()
+            at, fact, made = self._facts.popleft()
+            if isinstance(fact, Answer):
+                answered = self._answered(fact)
+                if answered is None:
+                    continue
+                fact = answered
+            if made is not None and self._takes(fact):
+                self.values.keep(made)
             step = self.machine.feed(fact, at)
             records += step.records
             commands += step.commands
+        if not records:
+            return
         self.checkpoint("decided")
         interrupted = await self._record(records)
         self.checkpoint("recorded")
@@ -197,18 +209,47 @@ class LocalRun:
         if interrupted:
             raise asyncio.CancelledError
 
+    def _takes(self, fact: Fact) -> bool:
+        """Whether the run still waits for what this brings: a value is written once."""
+        state = self.machine.state
+        match fact:
+            case AttemptEnded(node=node, attempt=attempt):
+                return node in state.flights and state.flights[node].attempt == attempt
+            case LateResult(node=node, attempt=attempt):
+                return node in state.unresolved and state.unresolved[node].attempt == attempt
+            case CallEnded(subject=node):
+                return node in state.unresolved
+        return False
+
     async def _record(self, records: list[Record]) -> bool:
         """Make records durable and tell of them; True where the caller was cancelled meanwhile."""
         interrupted = False
         if self.journal is not None:
-            interrupted = await _written(self.journal, records, self.values.unrecorded())
+            writing = asyncio.ensure_future(self.journal.write(records, self.values.unrecorded()))
+            # Shielded from a scope that is cancelled, which would cancel again and again.
+            with anyio.CancelScope(shield=True):
+                while not writing.done():
+                    try:
+                        await asyncio.shield(writing)
+                    except asyncio.CancelledError:
+                        # What was decided is recorded all the same: half a step is none that could be resumed.
+                        interrupted = True
+            writing.result()
+            try:
+                await anyio.lowlevel.checkpoint_if_cancelled()
+            except asyncio.CancelledError:
+                interrupted = True
         for record in records:
             self.log.append(record)
             self.publish(self.first.run_id, record)
         return interrupted
 
-    def _post(self, fact: Fact, at: float = 0.0) -> None:
-        self._facts.append((max(self.clock() - self._began, at), fact))
+    def _post(self, fact: Fact | Answer, at: float = 0.0, *, made: Made | None = None) -> None:
+        self._facts.append((max(self.clock() - self._began, at), fact, made))
+        self._look()
+
+    def _look(self) -> None:
+        """Have the run look at what has come in."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -245,45 +286,68 @@ class LocalRun:
         return max(min(bounds), 0.0) if bounds else None
 
     def _people_asked(self) -> bool:
-        """Whether somebody who may answer is being asked; asks them where nobody is yet."""
+        """Whether somebody who may answer is being asked; asks them where nobody is asked all that is open."""
         if self.ask is None or self._unanswered or self.cancelling:
             return False
-        if self._asking is None:
+        open_ = self.machine.questions()
+        if self._asking is None or any(self._asked.get(id) != question for id, question in open_.items()):
+            self._stop_asking()
+            self._asked = open_
             self._asking = asyncio.create_task(self._ask_people(self.ask))
         return True
 
+    def _stop_asking(self) -> None:
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            asking.cancel()
+
     async def _ask_people(self, ask: Ask) -> None:
-        questions = self.result().questions
+        answers: tuple[Answer, ...] = ()
         try:
-            answers = tuple(await ask(questions) or ())
-            facts = [to_fact(self.machine, answer, self.values) for answer in answers]
+            answers = _checked(await ask(self.result().questions) or ())
         except Exception as error:
             # An application that cannot ask leaves the run waiting; nothing is lost.
-            facts, reason = [], self.redact(f"{type(error).__name__}: {error}")
-            self._unanswered = True
-            self._report_unasked(reason)
-        self._asking = None
-        self._unanswered |= not facts
-        for fact in facts:
-            self._post(fact)
-        if not facts and self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            self._report_unasked(error)
+        finally:
+            # Else it was stopped: what it asked is not open any more.
+            if asyncio.current_task() is self._asking:
+                self._asking = None
+                self._unanswered |= not answers
+                for answer in answers:
+                    self._post(answer)
+                self._look()
 
-    def _report_unasked(self, reason: str) -> None:
+    def _answered(self, answer: Answer) -> Answered | None:
+        """Return an answer as a fact; None where it is none that counts."""
+        if answer.question in self._asked and answer.question not in self.machine.questions():
+            return None  # what has happened meanwhile was quicker
+        try:
+            return to_fact(self.machine, answer, self.values)
+        except InputError as error:
+            self._unanswered = True
+            self._report_unasked(error)
+            return None
+
+    def _report_unasked(self, error: Exception) -> None:
         import warnings
 
-        warnings.warn(f"nobody could be asked, so the run is left waiting: {reason}", RuntimeWarning, stacklevel=2)
+        reason = self.redact(f"{type(error).__name__}: {error}")
+        message = f"a question could not be answered, so the run is left waiting: {reason}"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
 
     # ------------------------------------------------------------------------------------------------------ taking over
 
     async def _take_over(self) -> None:
         """Go on with a recorded run: settle what was in flight by its effect, and carry out the rest again."""
+        if self.machine.state.phase == "finished":
+            return  # whoever had it was quicker
         lost = {(name, flight.attempt) for name, flight in self.machine.state.flights.items()}
         records: list[Record] = []
         for fact in self._answers or (RunResumed(),):
             records += self.machine.feed(fact, self._at).records
-        if await self._record(records):
-            raise asyncio.CancelledError
+        self.checkpoint("decided")
+        interrupted = await self._record(records)
+        self.checkpoint("recorded")
         for command in self.machine.outstanding():
             match command:
                 case Start() if (command.node, command.attempt) in lost and not self._repeatable(command):
@@ -292,28 +356,20 @@ class LocalRun:
                     self._post(AttemptEnded(command.node, command.part, command.attempt, "cancelled"))
                 case _:
                     self._carry_out(command)
+        if interrupted:
+            raise asyncio.CancelledError
 
     def _repeatable(self, command: Start) -> bool:
         return self.machine.graph.by_name[command.node].effect in REPEATABLE
 
 
-async def _written(journal: Journal, records: list[Record], values: Sequence[tuple[str, str, bytes, str]]) -> bool:
-    """Make records durable, whatever happens to the caller; True where it was cancelled meanwhile."""
-    # No task of its own: that would cost more turns of the event loop than all the rest.
-    try:
-        await journal.write(records, values)
-        return False
-    except asyncio.CancelledError:
-        pass
-    while True:
-        # What was decided is recorded all the same: half a step is none that could be resumed. To write again what is
-        # on its way to the disk changes nothing.
-        try:
-            with anyio.CancelScope(shield=True):
-                await journal.write(records, values)
-            return True
-        except asyncio.CancelledError:
-            continue
+def _checked(answers: Iterable[Answer]) -> tuple[Answer, ...]:
+    """Return answers of an application, if that is what they are."""
+    found = tuple(answers)
+    for answer in found:
+        if not isinstance(answer, Answer):
+            raise TypeError(f"people are answered by Answer, not by {type(answer).__name__}")
+    return found
 
 
 def _interrupted(command: Start) -> AttemptEnded:

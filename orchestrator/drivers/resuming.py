@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 from orchestrator.drivers.answers import Answer, Ask, to_fact
-from orchestrator.drivers.journal import Journal
 from orchestrator.drivers.local import LocalRun
 from orchestrator.drivers.runs import Runs
 from orchestrator.drivers.values import Values
-from orchestrator.errors import InputError, RecordError
+from orchestrator.errors import FencedError, InputError, RecordError, RunNotFoundError, RunTakenError
 from orchestrator.events import Answered, Record, RunStarted
 from orchestrator.nodes.binding import Bindings
 from orchestrator.result import RunResult, fold
@@ -18,9 +17,9 @@ from orchestrator.run import Run
 
 if TYPE_CHECKING:
     from orchestrator.escalation import DecisionModel
-    from orchestrator.store import StoredRun
+    from orchestrator.store import RunRow, StoredRun
 
-__all__ = ("at_rest", "recorded", "replayed", "taken_over")
+__all__ = ("at_rest", "each_of", "recorded", "replayed", "taken_over")
 
 
 async def taken_over(
@@ -41,10 +40,8 @@ async def taken_over(
     *begin* is given the run's first record once nothing can go wrong any more, and returns what takes its records, and
     its trace: a run that is refused leaves no trace, and one that somebody else drives keeps its own.
     """
-    store = runs.open()
-    claim = await store.claim(run_id, steal=steal)
+    stored, journal = await runs.claimed(run_id, steal=steal)
     try:
-        stored = await store.load(run_id)
         machine, first = replayed(stored)
         _check_bindings(machine, bindings)
         values = _values(stored)
@@ -53,9 +50,8 @@ async def taken_over(
         facts = [_in_time(machine, to_fact(machine, answer, values), at) for answer in answers]
         publish, trace_id = begin(first)
     except BaseException:
-        await store.release(claim)
+        await journal.release()
         raise
-    journal = Journal(store, run_id, graph=stored.row.graph, goal=stored.row.goal, claim=claim)
     return LocalRun(
         machine,
         first,
@@ -72,6 +68,28 @@ async def taken_over(
         at=at,
         answers=facts,
     )
+
+
+async def each_of(rows: Iterable[RunRow], resume: Callable[[str], Awaitable[RunResult]]) -> tuple[RunResult, ...]:
+    """Resume one run after the other; leave those that somebody else goes on with.
+
+    Raises:
+        RecordError: One of them could not go on; that is no reason to leave the others, so it is raised after them.
+    """
+    results: list[RunResult] = []
+    broken: list[RecordError] = []
+    for row in rows:
+        try:
+            results.append(await resume(row.run_id))
+        except (RunTakenError, FencedError, RunNotFoundError):
+            continue
+        except RecordError as error:
+            broken.append(error)
+    if broken:
+        for other in broken[1:]:
+            broken[0].add_note(str(other))
+        raise broken[0]
+    return tuple(results)
 
 
 def at_rest(stored: StoredRun, now: float, *, asks: bool) -> bool:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.drivers.journal import Journal
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, StoreError
 from orchestrator.events import RunStarted
 
 if TYPE_CHECKING:
-    from orchestrator.store import RunRow, Store, StoredRun
+    from orchestrator.store import Claim, RunRow, Store, StoredRun
 
 __all__ = ("Runs",)
 
@@ -21,7 +21,7 @@ class Runs:
     """A run log, or none.
 
     Args:
-        store: A path, a URL, an open store (which stays open), or None.
+        store: A path, a URL, an open store (which stays open), what opens one, or None.
         keep: Seconds that finished runs are kept; None: for ever.
         source: The path of the graph file that runs are started from.
         now: Returns wall-clock seconds.
@@ -29,7 +29,7 @@ class Runs:
 
     def __init__(
         self,
-        store: Store | str | Path | None,
+        store: Store | str | Path | Callable[[], Store] | None,
         *,
         keep: float | None = None,
         source: str | None = None,
@@ -39,6 +39,7 @@ class Runs:
         self._keep = keep
         self._source = source
         self._store: Store | None = None
+        self._unreleased: list[Claim] = []
         self.now = now
 
     @property
@@ -57,21 +58,56 @@ class Runs:
         if self._given is None:
             raise InputError("this orchestrator records nothing; give it a store, such as store='runs.db'")
         if self._store is None:
-            self._store = self._given if isinstance(self._given, Store) else Store.open(self._given)
+            given = self._given() if callable(self._given) else self._given
+            self._store = given if isinstance(given, Store) else Store.open(given)
         return self._store
 
     def journal(self, first: RunStarted, graph: str, trace_id: str) -> Journal | None:
         """Return the journal of a new run; None where nothing is recorded."""
         if self._given is None:
             return None
-        source, prune = self._source, self._prune
         return Journal(
-            self.open(), first.run_id, graph=graph, goal=first.goal, source=source, trace_id=trace_id, prepare=prune
+            self.open(),
+            first.run_id,
+            graph=graph,
+            goal=first.goal,
+            source=self._source,
+            trace_id=trace_id,
+            prepare=self._prune,
+            unreleased=self._unreleased.append,
         )
 
     async def find(self, run_id: str) -> str:
         """Return the whole id of a recorded run, given it or a beginning of it that no other run has."""
         return await self.open().find(run_id)
+
+    async def claimed(self, run_id: str, *, steal: bool) -> tuple[StoredRun, Journal]:
+        """Claim a recorded run; return all that is held of it, and its journal.
+
+        Raises:
+            RunTakenError: A live process has it.
+            StoreError: It cannot be claimed or read.
+        """
+        store = self.open()
+        await self._let_go(store)
+        claim = await store.claim(run_id, steal=steal)
+        try:
+            stored = await store.load(run_id)
+        except BaseException:
+            await store.release(claim)
+            raise
+        row, unreleased = stored.row, self._unreleased.append
+        return stored, Journal(store, run_id, graph=row.graph, goal=row.goal, claim=claim, unreleased=unreleased)
+
+    async def _let_go(self, store: Store) -> None:
+        """Release what could not be released before: else this process would keep its own runs from itself."""
+        while self._unreleased:
+            claim = self._unreleased.pop()
+            try:
+                await store.release(claim)
+            except StoreError:
+                self._unreleased.append(claim)
+                raise
 
     async def load(self, run_id: str) -> StoredRun:
         """Return a recorded run, by its id or a beginning of it that no other run has."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from orchestrator.events import Value
 from orchestrator.graph import INPUT
 from orchestrator.run.commands import Inputs
 
-__all__ = ("Encoded", "Values", "encode", "reference")
+__all__ = ("Encoded", "Made", "Values", "encode", "made_of", "reference")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,21 @@ class Encoded:
     encoding: str = "json"
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a node has made: it is kept where the run takes it."""
+
+    provider: str
+    values: Mapping[str, Any]
+    encoded: Mapping[str, Encoded | None]
+
+
 def encode(value: Any) -> Encoded | None:
     """Return a value as bytes; None where it has no JSON form."""
     if isinstance(value, bytes):
         return Encoded(value, "bytes")
+    if isinstance(value, Iterator):
+        return None  # writing it down would use it up
     try:
         return Encoded(to_json(value))
     except (PydanticSerializationError, ValueError, RecursionError):
@@ -90,19 +101,16 @@ class Values:
         encoded = encode(value)
         if encoded is None and self.durable:
             raise ValueError(f"{name!r} has no JSON form, so it cannot be recorded")
-        self.keep(provider, {name: value}, {name: encoded})
+        self.keep(Made(provider, {name: value}, {name: encoded}))
         return _reference(name, encoded)
 
-    def keep(
-        self, provider: str, values: Mapping[str, Any], encoded: Mapping[str, Encoded | None] | None = None
-    ) -> None:
+    def keep(self, made: Made) -> None:
         """Keep what a node made."""
-        for name, value in values.items():
-            self._made[name, provider] = value
-            if self.durable:
-                data = encoded.get(name) if encoded is not None else encode(value)
-                if data is not None:
-                    self._unrecorded[name, provider] = data
+        for name, value in made.values.items():
+            self._made[name, made.provider] = value
+            data = made.encoded.get(name)
+            if self.durable and data is not None:
+                self._unrecorded[name, made.provider] = data
 
     def unrecorded(self) -> tuple[tuple[str, str, bytes, str], ...]:
         """Return what was kept since this was last asked, as (name, provider, data, encoding)."""
@@ -132,7 +140,7 @@ class Values:
         return {value: self.get(value, provider) for value in provides}
 
 
-def encoded_all(values: Mapping[str, Any]) -> tuple[dict[str, Encoded | None], tuple[Value, ...]]:
-    """Return a reply's values as bytes, and their references."""
+def made_of(provider: str, values: Mapping[str, Any]) -> tuple[Made, tuple[Value, ...]]:
+    """Return a reply's values with their bytes, and their references."""
     encoded = {name: encode(value) for name, value in values.items()}
-    return encoded, tuple(_reference(name, data) for name, data in encoded.items())
+    return Made(provider, values, encoded), tuple(_reference(name, data) for name, data in encoded.items())

@@ -103,7 +103,7 @@ def _ask_model(run: Context, reason: str) -> bool:
         reason,
         offered,
         tuple((value, provider) for value, providers in state.held.items() for provider in providers),
-        tuple(state.failed),
+        tuple(found for found in state.failed if found[0] not in state.finished),
         tuple((name, found.reason) for name, found in state.excluded.items()),
     )
     run.emit(question)

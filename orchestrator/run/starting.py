@@ -28,6 +28,7 @@ def start_ready(run: Context) -> bool:
     route = state.route
     assert route is not None
     again = [name for name in state.backoff if name not in route.nodes]
+    asked = len(state.asked_for)
     for name in (*again, *route.nodes):
         if name in state.finished or name in state.flights or name in state.unresolved or name in state.asked_for:
             continue
@@ -44,7 +45,8 @@ def start_ready(run: Context) -> bool:
             return True
         if _cleared(run, name, inputs) and turn and _replaced_effects_undone(run, route, name):
             _start(run, name, inputs)
-    return False
+    # What has to be asked may lie behind an effect that has been passed over: once more, for what is asked with it.
+    return len(state.asked_for) > asked and start_ready(run)
 
 
 def _effects_turn(run: Context, route: Route, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.runtime.orchestrator import Orchestrator, Sink
+from orchestrator.runtime.connected import Sink
+from orchestrator.runtime.orchestrator import Orchestrator
 
 __all__ = ("Orchestrator", "Sink")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -20,14 +21,19 @@ from orchestrator.redact import Redactor
 from orchestrator.simulate import Simulation
 
 if TYPE_CHECKING:
+    from orchestrator.escalation import DecisionModel
     from orchestrator.faults import FaultPlan
     from orchestrator.nodes.binding import Bindings
+    from orchestrator.nodes.python import RawCall
     from orchestrator.resilience import Resilience
     from orchestrator.spec.load import Loaded
     from orchestrator.spec.models import GraphSpec
     from orchestrator.spec.resolve import Resolved
 
-__all__ = ("Configured", "load")
+__all__ = ("Bind", "Configured", "load")
+
+Bind = Callable[[Mapping[str, "RawCall"]], "Bindings"]
+"""Binds a graph anew; given the calls, by node, that stand in for the declared ones."""
 
 
 class Configured:
@@ -58,6 +64,7 @@ class Configured:
         self._redactor = Redactor.from_environment(secrets, os.environ if environ is None else environ)
         self._blueprint = Blueprint(resolved.graph, resolved.policy, "" if loaded is None else loaded.source)
         self._bindings: Bindings | None = None
+        self._binder: Callable[[Bind], Bindings] = lambda bind: bind(MappingProxyType({}))
 
     @property
     def graph(self) -> Graph:
@@ -133,17 +140,21 @@ class Configured:
 
     def _bound(self) -> Bindings:
         if self._bindings is None:
-            from orchestrator.nodes.bind import bind
-
-            self._bindings = bind(
-                self._resolved.spec,
-                self.graph,
-                resolve_reference=self._resolved.references.find,
-                functions=self._functions,
-                redact=self._redactor.redact,
-                places=self._places,
-            )
+            self._bindings = self._binder(self._bind)
         return self._bindings
+
+    def _bind(self, instead: Mapping[str, RawCall]) -> Bindings:
+        from orchestrator.nodes.bind import bind
+
+        return bind(
+            self._resolved.spec,
+            self.graph,
+            resolve_reference=self._resolved.references.find,
+            functions=self._functions,
+            redact=self._redactor.redact,
+            places=self._places,
+            instead=instead,
+        )
 
     def check(self) -> None:
         """Find every function that the graph names and check that it fits; calls nothing.
@@ -165,20 +176,26 @@ class Configured:
 
 
 def load(
-    path: str | Path, policy: Policy | Mapping[str, Any] | str | None, *, environ: Mapping[str, str], imports: bool
+    path: str | Path,
+    policy: Policy | Mapping[str, Any] | str | None,
+    *,
+    environ: Mapping[str, str] | None,
+    imports: bool,
+    decider: DecisionModel | None = None,
 ) -> tuple[Resolved, Loaded]:
     """Load a graph file under a policy; the arguments are those of `Orchestrator.from_yaml`."""
     from orchestrator.spec.load import load_file
     from orchestrator.spec.policies import is_path, load_policy
     from orchestrator.spec.resolve import resolve
 
+    environ = os.environ if environ is None else environ
     loaded = load_file(path, environ=environ)
     if isinstance(policy, str):
         file, by_path = Path(policy), is_path(policy)
         policy = load_policy(file.name if by_path else policy, root=file.parent, environ=environ)
     elif isinstance(policy, Mapping):
         policy = Policy.model_validate(policy)
-    resolved = resolve(loaded, policy=policy, imports=imports)
+    resolved = resolve(loaded, policy=policy, imports=imports, decider=None if decider is None else decider.name)
     if loaded.spec.name is None:
         resolved = replace(resolved, graph=replace(resolved.graph, name=Path(path).stem))
     return resolved, loaded

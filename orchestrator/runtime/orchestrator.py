@@ -7,28 +7,23 @@ telemetry outlets), and runs, which it starts and forgets.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from orchestrator.chance import seed_of
 from orchestrator.drivers.answers import Answer, Ask
-from orchestrator.drivers.resuming import at_rest, recorded, taken_over
-from orchestrator.drivers.runs import Runs
+from orchestrator.drivers.resuming import at_rest, each_of, recorded, taken_over
 from orchestrator.errors import InputError
-from orchestrator.events import Record, RunStarted
+from orchestrator.events import Record
 from orchestrator.graph import INPUT
 from orchestrator.policy import Policy
 from orchestrator.result import RunResult
 from orchestrator.runtime.configured import Configured, load
-from orchestrator.telemetry.outlets import Outlets
+from orchestrator.runtime.connected import Connected, OnRecord, Sink
 
 if TYPE_CHECKING:
     from orchestrator.drivers.local import LocalRun
@@ -36,16 +31,10 @@ if TYPE_CHECKING:
     from orchestrator.faults import FaultPlan
     from orchestrator.store import Store
 
-__all__ = ("Orchestrator", "Sink")
-
-Sink = Callable[[str, Record], None]
-"""Takes (run id, record). Called on a thread of its own: it can neither slow a run nor fail it."""
-
-OnRecord = Callable[[Record], object]
-"""Takes every record as it happens, on the event loop; must be quick and not raise."""
+__all__ = ("Orchestrator",)
 
 
-class Orchestrator(Configured):
+class Orchestrator(Connected):
     """A graph of tools and agents, ready to run.
 
     Use `from_yaml`, or hand over tools and goals::
@@ -90,7 +79,8 @@ class Orchestrator(Configured):
 
         policy = Policy.model_validate(policy) if isinstance(policy, Mapping) else policy
         spec, functions = spec_from_tools(tools, goals, **rest)
-        resolved = resolve(spec, functions=functions, policy=policy)
+        decider = None if model is None else model.name
+        resolved = resolve(spec, functions=functions, policy=policy, decider=decider)
         super().__init__(resolved, functions, clock=clock, environ=environ)
         self._link(sinks, tracer, store, model, ask)
 
@@ -126,28 +116,11 @@ class Orchestrator(Configured):
         Raises:
             SpecError: Something is wrong with the file; holds every problem with its place.
         """
-        resolved, loaded = load(path, policy, environ=os.environ if environ is None else environ, imports=imports)
+        resolved, loaded = load(path, policy, environ=environ, imports=imports, decider=model)
         self = cls.__new__(cls)
         Configured.__init__(self, resolved, {}, clock=clock, environ=environ, loaded=loaded)
         self._link(sinks, tracer, store, model, ask, source=str(Path(path).resolve()))
         return self
-
-    def _link(
-        self,
-        sinks: Iterable[Sink],
-        tracer: Any,
-        store: Store | str | Path | None,
-        model: DecisionModel | None,
-        ask: Ask | None,
-        *,
-        source: str | None = None,
-    ) -> None:
-        self._outlets = Outlets(sinks, tracer, self._redactor.redact)
-        self._streams: set[asyncio.Task[None]] = set()
-        self._runs = Runs(store, keep=self.policy.log.keep, source=source)
-        self._model = model
-        self._own_model = model is None
-        self._ask = ask
 
     # ----------------------------------------------------------------------------------------------------------- runs
 
@@ -201,9 +174,7 @@ class Orchestrator(Configured):
         from orchestrator.drivers.local import LocalRun
         from orchestrator.drivers.values import Values
 
-        run_id = run_id or str(uuid.uuid4())
-        if seed is None:
-            seed = faults.seed if faults is not None and faults.seed is not None else seed_of(run_id)
+        run_id, seed, faults = self._begin(run_id, seed, faults)
         given = self.complete_inputs({**(inputs or {}), **more}, goal)
         values = Values(durable=self._runs.durable)
         try:
@@ -226,27 +197,6 @@ class Orchestrator(Configured):
             model=self._decider(),
             ask=self._ask,
         )
-
-    def _publish(
-        self, run_id: str, on_record: OnRecord | None, started: RunStarted | None = None
-    ) -> tuple[Callable[[str, Record], None], str]:
-        """Begin a run's trace, or with its first record the next one; return what takes its records, and its id."""
-        outlets, trace_id = self._outlets.begin(run_id, self.graph.name, started=started)
-
-        def publish(run: str, record: Record) -> None:
-            for outlet in outlets:
-                outlet.put(run, record)
-            if on_record is not None:
-                on_record(record)
-
-        return publish, trace_id
-
-    def _decider(self) -> DecisionModel | None:
-        if self._model is None and self.policy.escalation.by == "model":
-            from orchestrator.escalation import decision_model
-
-            self._model = decision_model(self.spec, self.policy, self._redactor.redact)
-        return self._model
 
     # ---------------------------------------------------------------------------------------------------- going on
 
@@ -304,9 +254,12 @@ class Orchestrator(Configured):
         return await run.run()
 
     async def resume_all(self) -> tuple[RunResult, ...]:
-        """Go on with every recorded run of this graph that no process drives, one after the other."""
-        rows = await self._runs.resumable(self.graph.name)
-        return tuple([await self.resume(row.run_id) for row in rows])
+        """Go on with every recorded run of this graph that no process drives, one after the other.
+
+        Raises:
+            RecordError: One of them could not go on; raised after all the others.
+        """
+        return await each_of(await self._runs.resumable(self.graph.name), self.resume)
 
     async def reopen(
         self,
@@ -369,27 +322,3 @@ class Orchestrator(Configured):
         finally:
             if not task.done():
                 run.cancel("the reader has left")
-
-    # ------------------------------------------------------------------------------------------------------ lifetimes
-
-    def add_sink(self, sink: Sink) -> None:
-        """Call *sink* with every record of the runs to come."""
-        self._outlets.add(sink)
-
-    async def aclose(self) -> None:
-        """Close what was opened: HTTP clients, the store, telemetry. The orchestrator can be used again afterwards."""
-        bindings, self._bindings = self._bindings, None
-        model, self._model = self._model, None if self._own_model else self._model
-        for close in [*(bindings.closers if bindings else ()), *([model.aclose] if self._own_model and model else [])]:
-            await close()
-        await self._runs.aclose()
-        await self._outlets.aclose()
-
-    async def __aenter__(self) -> Orchestrator:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with anyio.CancelScope(shield=True):
-            await self.aclose()

@@ -45,6 +45,7 @@ def resolve(
     functions: Mapping[str, Function] | None = None,
     policy: Policy | None = None,
     imports: bool = False,
+    decider: str | None = None,
 ) -> Resolved:
     """Make the graph of a loaded file, or of a spec made in code.
 
@@ -54,6 +55,7 @@ def resolve(
             reference; they are not imported.
         policy: Used instead of the one that the source names.
         imports: Whether every reference is looked up, also those whose needs are written.
+        decider: The name of a model that was handed over in code: it decides where the policy lets one.
 
     Raises:
         SpecError: A function does not fit its needs, a reference leads nowhere, an edge carries nothing, or an input
@@ -67,14 +69,17 @@ def resolve(
         _raise(check(spec, in_hand=functions), None, secrets)
     if policy is not None:
         # It does not stand in the file: what is wrong with it has no place there.
-        _raise(deciding_model(policy.escalation, spec.models, ()), None, secrets)
+        if decider is None:
+            _raise(deciding_model(policy.escalation, spec.models, ()), None, secrets)
         named = False
     else:
         policy, named = _policy(spec, root), isinstance(spec.policy, str)
+    if decider is not None and policy.escalation.by == "model":
+        policy = policy.model_copy(update={"escalation": policy.escalation.model_copy(update={"model": decider})})
     references = References(spec.imports.allow, root)
     resolving = _Resolving(spec, functions, references, imports)
     graph = resolving.graph(policy)
-    if named:  # a map in the file was checked with the file
+    if named and decider is None:  # a map in the file was checked with the file
         resolving.findings += deciding_model(policy.escalation, spec.models, ("policy",))
     _raise(resolving.findings, places, secrets)
     return Resolved(graph, policy, spec, references)

@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 import sqlalchemy as sa
 
-from orchestrator.errors import StoreError
+from orchestrator.errors import RunNotFoundError, StoreError
 from orchestrator.events import Record, record_to_dict
 from orchestrator.store import reading
 from orchestrator.store.address import read_address
@@ -200,8 +200,11 @@ class Store:
         """Return the id of the only run whose id begins with *prefix*.
 
         Raises:
-            RunNotFoundError: There is none, or there are several: the message names them.
+            RunNotFoundError: There is none, or there are several: the message names them; or *prefix* is empty, as an
+                unset variable of a shell is.
         """
+        if not prefix:
+            raise RunNotFoundError("name a run, or a beginning of its id")
         return await self._read(lambda connection: reading.run_named(connection, prefix), prefix)
 
     async def resumable(self) -> tuple[RunRow, ...]:

@@ -12,8 +12,10 @@ Nothing has to be imported in a test under pytest: the fixture `world` is there 
         assert result.outcome == "met"
         assert result.route == ("crm", "cardpay", "sms")
 
-A call that no step covers fails the test, and so does a step that nothing called for. `failure_matrix` tries every
-single and every pair of failures of a graph; ``pytest --orchestrator-matrix FILE`` does so without any code.
+A call that no step covers fails the test, and so does a step that nothing called for. What people and a model answer is
+written down in the same way (`world.people`, `world.model`), and with a store (`world.store`) a run survives that its
+process ends (`world.crash`, `world.resume`). `failure_matrix` tries every single and every pair of failures of a graph;
+``pytest --orchestrator-matrix FILE`` does so without any code.
 """
 
 from __future__ import annotations
@@ -22,50 +24,49 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.testing.clock import NothingCanHappenError, VirtualClock, VirtualLoop
+    from orchestrator.testing.clock import NothingCanHappenError, VirtualClock, VirtualLoop, outside
+    from orchestrator.testing.crash import Crashed
     from orchestrator.testing.matrix import FailureMatrix, Row, failure_matrix
-    from orchestrator.testing.people import DecisionModel, PersonAnswer, ScriptedModel, ScriptedPeople, Verdict
+    from orchestrator.testing.people import ScriptedModel, ScriptedPeople
     from orchestrator.testing.scripts import NodeScript, Script, UnexpectedCallError, UnusedStepError
     from orchestrator.testing.stories import story
     from orchestrator.testing.world import World
 
 __all__ = (
-    "DecisionModel",
+    "Crashed",
     "FailureMatrix",
     "NodeScript",
     "NothingCanHappenError",
-    "PersonAnswer",
     "Row",
     "Script",
     "ScriptedModel",
     "ScriptedPeople",
     "UnexpectedCallError",
     "UnusedStepError",
-    "Verdict",
     "VirtualClock",
     "VirtualLoop",
     "World",
     "failure_matrix",
+    "outside",
     "story",
 )
 
 _HOMES = {
-    "DecisionModel": "people",
+    "Crashed": "crash",
     "FailureMatrix": "matrix",
     "NodeScript": "scripts",
     "NothingCanHappenError": "clock",
-    "PersonAnswer": "people",
     "Row": "matrix",
     "Script": "scripts",
     "ScriptedModel": "people",
     "ScriptedPeople": "people",
     "UnexpectedCallError": "scripts",
     "UnusedStepError": "scripts",
-    "Verdict": "people",
     "VirtualClock": "clock",
     "VirtualLoop": "clock",
     "World": "world",
     "failure_matrix": "matrix",
+    "outside": "clock",
     "story": "stories",
 }
 """Where each public name lives: imported on first use, because pytest loads this package with its plug-in."""

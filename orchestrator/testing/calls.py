@@ -32,16 +32,22 @@ class Calls:
         graph: The graph.
         clock: The test's clock.
         unscripted: What becomes of nodes without a script.
+        unexpected: Takes what was unexpected, in words; anything in it, from whomever, is the end of all calls.
     """
 
-    def __init__(self, graph: Graph, clock: VirtualClock, unscripted: Unscripted = "real") -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        clock: VirtualClock,
+        unscripted: Unscripted = "real",
+        unexpected: list[str] | None = None,
+    ) -> None:
         if unscripted not in get_args(Unscripted):
             raise ValueError(f"unscripted calls are real, fake or refuse, not {unscripted!r}")
         self.graph = graph
         self.clock = clock
         self.unscripted = unscripted
-        self.unexpected: list[str] = []
-        """Calls that no script covers, in words."""
+        self.unexpected: list[str] = [] if unexpected is None else unexpected
         self._nodes: dict[str, NodeScript] = {}
         self._checks: dict[str, Script] = {}
         self._effects: dict[str, Any] = {}

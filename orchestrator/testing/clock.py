@@ -5,8 +5,9 @@ no task can go on, the clock jumps to the next timer, so that waiting takes no t
 of one moment go off in the order in which they were set. It is the loop that knows whether something can go on, and so
 nothing has to be replaced in what is tested.
 
-What the loop cannot see into takes real time and is waited for: worker threads, child programs, sockets. The clock
-stands still meanwhile, for `patience` real seconds; what has not been heard of by then counts as hanging.
+What the loop cannot see into takes real time and is waited for: worker threads, child programs, sockets, and whatever
+is awaited in the context of `outside`. The clock stands still meanwhile, for `patience` real seconds; what has not been
+heard of by then counts as hanging.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import selectors
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from heapq import heappop, heappush
 from itertools import count
@@ -23,7 +25,7 @@ from typing import Any, TypeVar, TypeVarTuple
 import anyio
 import anyio.to_thread
 
-__all__ = ("NothingCanHappenError", "VirtualClock", "VirtualLoop")
+__all__ = ("NothingCanHappenError", "VirtualClock", "VirtualLoop", "outside")
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -86,6 +88,17 @@ def _a_loop_runs() -> bool:
     return True
 
 
+@contextmanager
+def outside() -> Iterator[None]:
+    """Let the clock stand still while something is awaited that a thread of its own will bring; else change nothing."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, VirtualLoop):
+        yield
+        return
+    with loop.waiting():
+        yield
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop whose time is a virtual clock's."""
 
@@ -142,10 +155,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     @property
     def outside(self) -> frozenset[object]:
-        """The threads and child programs that are under way, each as some object."""
+        """The threads, child programs and the like that are under way, each as some object."""
         self._programs = [program for program in self._programs if program.get_returncode() is None]
         borrowers = () if self._limiter is None else self._limiter.statistics().borrowers
         return frozenset((*borrowers, *self._executing, *self._programs))
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Take what is awaited meanwhile as being outside."""
+        something = object()
+        self._executing.add(something)
+        try:
+            yield
+        finally:
+            self._executing.discard(something)
 
     def run_forever(self) -> None:
         """Run until stopped."""
@@ -168,12 +191,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     async def shutdown_default_executor(self, *args: Any) -> None:
         """Wait for the executor's threads; on this clock its own time limit would be over at once."""
-        shutdown = object()
-        self._executing.add(shutdown)
-        try:
+        with self.waiting():
             await super().shutdown_default_executor(*args)
-        finally:
-            self._executing.discard(shutdown)
 
     async def subprocess_exec(self, *args: Any, **kwargs: Any) -> Any:
         """Start a child program; time waits for it."""

@@ -118,6 +118,8 @@ class _Account:
                 self.demotes = bool(event.policy.get("escalation", {}).get("demote", True))
                 self.inputs = tuple(value.name for value in event.inputs)
                 self.excluded = dict(event.down)
+            case Escalated(decision="supply", value=str(value)):
+                self.inputs += (value,)
             case AttemptStarted():
                 self.running[event.node] = event.attempt
                 self.given[event.node] = event.inputs

@@ -3,13 +3,14 @@
 Each set of failures is run on the real run machine in virtual time, calling nothing, and judged: every failed attempt
 answered by exactly one decision; no `once` effect twice; the asked goal met wherever a route to it is left, and an
 explicit demotion, escalation or question where none is; every value of a reached goal there. Guards, checks and gates
-pass, as in any simulation.
+pass, as in any simulation. A run that needs people ends with its questions, which is an answer too; a model that is
+asked has no answer, so that the policy decides, unless a verdict is given.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from heapq import nsmallest
@@ -19,13 +20,27 @@ from typing import Literal, get_args
 
 from orchestrator.chance import unit_interval
 from orchestrator.drivers.first import Blueprint
-from orchestrator.events import Absorbed, Escalated, LastChance, Rerouted, Retried, RunEnded
+from orchestrator.escalation import Verdict
+from orchestrator.events import (
+    Absorbed,
+    Answered,
+    Escalated,
+    LastChance,
+    ModelAnswered,
+    ModelAsked,
+    QuestionAsked,
+    Rerouted,
+    Retried,
+    RunEnded,
+    Value,
+)
 from orchestrator.faults import Fault, FaultPlan
 from orchestrator.graph import Graph, Node
 from orchestrator.planner.behind import values_behind
 from orchestrator.result import DECISIONS, RunResult
+from orchestrator.run import AskModel, Call, Start
 from orchestrator.runtime import Orchestrator
-from orchestrator.simulate import Simulation
+from orchestrator.simulate import Coming, Simulation
 from orchestrator.testing.judge import judge
 from orchestrator.testing.stories import story
 
@@ -36,6 +51,9 @@ KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 DEFAULT: tuple[FailureKind, ...] = ("down", "hang")
 
 Failures = tuple[tuple[str, FailureKind], ...]
+
+Verdicts = Verdict | Callable[[ModelAsked], Verdict]
+"""What a model answers, to every question or to each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +214,8 @@ def failure_matrix(
     goal: str | None = None,
     limit: int = 2000,
     seed: int = 0,
+    verdict: Verdicts | None = None,
+    approve: bool = False,
 ) -> FailureMatrix:
     """Run every set of up to *size* failures of a graph, and judge each run.
 
@@ -206,11 +226,16 @@ def failure_matrix(
         goal: The asked goal; default: the best one.
         limit: Where there are more sets, only so many are run: every single failure, and a sample of the others.
         seed: Picks the sample.
+        verdict: What a model that decides answers, or a function of the question; default: nothing, so that the policy
+            decides. A choice that is not among the options is passed on, for the run to refuse.
+        approve: Whether people say yes to calls that are to be approved; default: the run ends with the question.
 
     Raises:
         ValueError: There is no such kind of failure.
     """
-    plan = MatrixPlan(orchestrator, kinds=kinds, size=size, goal=goal, limit=limit, seed=seed)
+    plan = MatrixPlan(
+        orchestrator, kinds=kinds, size=size, goal=goal, limit=limit, seed=seed, verdict=verdict, approve=approve
+    )
     return FailureMatrix(tuple(plan.row(failed) for failed in plan.sets), plan.told())
 
 
@@ -226,6 +251,8 @@ class MatrixPlan:
         goal: str | None = None,
         limit: int = 2000,
         seed: int = 0,
+        verdict: Verdicts | None = None,
+        approve: bool = False,
     ) -> None:
         for kind in kinds:
             if kind not in KINDS:
@@ -236,6 +263,8 @@ class MatrixPlan:
         self.graph: Graph = self.blueprint.graph
         self.goal = goal
         self.seed = seed
+        self.verdict = verdict
+        self.approve = approve
         behind = values_behind(self.graph, goal)
         nodes = [node for node in self.graph.nodes if behind.intersection(node.provides)]
         choices = {node.name: fitting for node in nodes if (fitting := fitting_kinds(node, kinds))}
@@ -265,8 +294,24 @@ class MatrixPlan:
         """Run one set of failures and judge the run."""
         kinds = dict(failed)
         faults = {node.name: (Fault(kinds.get(node.name, "ok")),) for node in self.graph.nodes}
-        result = Simulation(self.blueprint, FaultPlan(faults)).run(goal=self.goal)
+        result = Simulation(self.blueprint, FaultPlan(faults)).run(goal=self.goal, script=self._script)
         return Row(failed, result, tuple(judge(self.graph, self.blueprint.planner, dict(failed), result.records)))
+
+    def _script(self, asking: Start | Call | AskModel | QuestionAsked) -> Coming | None:
+        """Say what models and people answer, where that is given."""
+        match asking:
+            case AskModel(n=n, question=question) if self.verdict is not None:
+                verdict = self.verdict if isinstance(self.verdict, Verdict) else self.verdict(question)
+                choice = verdict.choice
+                supplied = choice is not None and choice.startswith("supply:")
+                values = (Value(choice.removeprefix("supply:")),) if choice is not None and supplied else ()
+                answer = ModelAnswered(
+                    n, choice, verdict.reason, values, verdict.error, verdict.calls, verdict.usd, verdict.tokens
+                )
+                return ((0.0, answer),)
+            case QuestionAsked(kind="approve", question=id) if self.approve:
+                return ((0.0, Answered(id, "yes")),)
+        return None
 
 
 def fitting_kinds(node: Node, kinds: Sequence[str]) -> tuple[FailureKind, ...]:

@@ -6,64 +6,43 @@ answer without a question is an unused step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from contextvars import ContextVar
+from typing import Any, Self
 
-from orchestrator.events import ModelAsked, QuestionAsked
-from orchestrator.testing.scripts import Delay, Script, Times, UnexpectedCallError, UnusedStepError
+import anyio
 
-__all__ = ("DecisionModel", "PersonAnswer", "ScriptedModel", "ScriptedPeople", "Verdict")
+from orchestrator.drivers.answers import Answer
+from orchestrator.escalation import Verdict
+from orchestrator.escalation.question import Preview
+from orchestrator.events import ModelAsked
+from orchestrator.result import Question
+from orchestrator.testing.scripts import Delay, Script, Times, UnexpectedCallError, UnusedStepError, seconds_of
 
+__all__ = ("RUN", "ScriptedModel", "ScriptedPeople", "SilentModel", "nobody")
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a model decides, in the shape in which an orchestrator takes it."""
-
-    choice: str | None
-    """The id of one of the options; None with an ``error``."""
-    content: Any = None
-    """The value that it supplies."""
-    reason: str = ""
-    error: str | None = None
-    calls: int = 1
-    usd: float = 0.0
-    tokens: int = 0
-
-
-class DecisionModel(Protocol):
-    """What an orchestrator asks where no route is left. `ScriptedModel` is one."""
-
-    name: str
-
-    async def decide(
-        self,
-        question: ModelAsked,
-        preview: Any,
-        *,
-        timeout: float,  # noqa: ASYNC109  # the time that a model has is part of the question
-        usd_left: float | None,
-    ) -> Verdict:
-        """Return which option to take."""
-
-    async def aclose(self) -> None:
-        """Close what was opened."""
+RUN: ContextVar[str] = ContextVar("RUN", default="")
+"""The run that asks: two runs may ask the same question, and each has an answer of its own."""
 
 
 class ScriptedModel:
-    """A model whose answers a test writes down.
+    """A decision model whose answers a test writes down.
 
     It may lie as a real one may: a choice that is not among the options is passed on, for the run to refuse::
 
         world.model.chooses("demote:found", reason="better than nothing").fails("timeout")
+
+    Args:
+        name: How it is called.
+        unexpected: Takes the questions that no answer was left for, in words; default: a list of its own.
     """
 
-    def __init__(self, name: str = "scripted") -> None:
+    def __init__(self, name: str = "scripted", unexpected: list[str] | None = None) -> None:
         self.name = name
         self.questions: list[ModelAsked] = []
         """What it was asked, in order."""
-        self.unexpected: list[str] = []
-        """Questions that no answer was left for, in words."""
+        self.unexpected: list[str] = [] if unexpected is None else unexpected
         self._script = Script("the model")
 
     def chooses(
@@ -84,7 +63,7 @@ class ScriptedModel:
 
     def fails(self, error: str = "invalid", *, usd: float = 0.0, after: Delay = 0.0, times: Times = 1) -> Self:
         """Give no usable answer: timeout, connection, http_5xx, refused, invalid, budget and the like."""
-        verdict = Verdict(None, error=error, usd=usd)
+        verdict = Verdict(None, error=error, calls=1, usd=usd)
         self._script.returns(verdict, after=after, times=times, text=f"fails with {error!r}")
         return self
 
@@ -101,7 +80,7 @@ class ScriptedModel:
     async def decide(
         self,
         question: ModelAsked,
-        preview: Any,
+        preview: Preview,
         *,
         timeout: float,  # noqa: ASYNC109  # the time that a model has is part of the question
         usd_left: float | None,
@@ -138,30 +117,45 @@ class ScriptedModel:
         _finish(self)
 
 
-@dataclass(frozen=True, slots=True)
-class PersonAnswer:
-    """What a person answers: as `orchestrator.events.Answered`, with the values themselves."""
+class SilentModel:
+    """A decision model without an answer, so that the policy decides."""
 
-    answer: str
-    values: Mapping[str, Any] = field(default_factory=dict)
-    reason: str | None = None
-    by: str = "scripted"
+    name = "silent"
+
+    async def decide(
+        self,
+        question: ModelAsked,
+        preview: Preview,
+        *,
+        timeout: float,  # noqa: ASYNC109  # as above
+        usd_left: float | None,
+    ) -> Verdict:
+        """Return no answer."""
+        return Verdict(None, error="simulated")
+
+    async def aclose(self) -> None:
+        """Close nothing."""
 
 
 class ScriptedPeople:
     """People whose answers a test writes down, by the id of the question.
 
-    ::
+    Each question is answered in its own time, also where several are asked at once. What is answered too late is not
+    waited for: a question may be overdue before::
 
-        world.people.answer("approve:wire", "no", reason="too much")
+        world.people.answer("approve:wire", "no", reason="too much", after="2h")
+
+    Args:
+        unexpected: Takes the questions that no answer was left for, in words; default: a list of its own.
     """
 
-    def __init__(self) -> None:
-        self.questions: list[QuestionAsked] = []
-        """What they were asked, in order."""
-        self.unexpected: list[str] = []
-        """Questions that no answer was left for, in words."""
+    def __init__(self, unexpected: list[str] | None = None) -> None:
+        self.questions: list[Question] = []
+        """What they were asked, in order; what is asked again is in it once."""
+        self.unexpected: list[str] = [] if unexpected is None else unexpected
         self._scripts: dict[str, Script] = {}
+        self._thinking: dict[tuple[str, str], tuple[float, Answer | None]] = {}
+        """What is being answered, by run and question: when, and how; None: never."""
 
     def answer(
         self,
@@ -169,32 +163,60 @@ class ScriptedPeople:
         answer: str,
         *,
         values: Mapping[str, Any] | None = None,
+        by: str = "",
         reason: str | None = None,
         after: Delay = 0.0,
         times: Times = 1,
     ) -> Self:
-        """Answer a question, such as ``approve:NODE``, with yes, no, edit or the id of an option."""
+        """Answer a question, such as ``approve:NODE``; the arguments are those of `Orchestrator.answer`."""
+        answered = Answer(question, answer, dict(values or {}), by, reason)
+        return self._write(question, (seconds_of(after), answered), f"answered {answer!r}", after, times)
+
+    def ignore(self, question: str, *, times: Times = 1) -> Self:
+        """Do not answer a question: it is open until its deadline, or the run is left waiting if it has none."""
+        return self._write(question, (math.inf, None), "ignored", 0, times)
+
+    def _write(self, question: str, step: tuple[float, Answer | None], text: str, after: Delay, times: Times) -> Self:
         script = self._scripts.setdefault(question, Script(question))
-        answered = PersonAnswer(answer, dict(values or {}), reason)
-        script.returns(answered, after=after, times=times, text=f"answered {answer!r}")
+        told = text if not seconds_of(after) else f"{text} after {after if isinstance(after, str) else f'{after:g}s'}"
+        script.returns(step, times=times, text=told)
         return self
 
-    async def ask(self, question: QuestionAsked) -> PersonAnswer:
-        """Return the next answer to a question.
+    async def ask(self, questions: tuple[Question, ...]) -> tuple[Answer, ...]:
+        """Return the answers that come first; nothing where a question is unexpected or none will be answered."""
+        run = RUN.get()
+        open_ = {(run, question.id): question for question in questions}
+        for key in [key for key in self._thinking if key[0] == run and key not in open_]:
+            del self._thinking[key]
+        for key, question in open_.items():
+            if key not in self._thinking and not await self._take(key, question):
+                return ()
+        first = min(self._thinking[key][0] for key in open_)
+        if first == math.inf:
+            if all(question.until is None for question in questions):
+                return ()
+            await anyio.sleep_forever()
+        await anyio.sleep_until(first)
+        answers = [self._thinking.pop(key)[1] for key in open_ if self._thinking[key][0] <= first]
+        return tuple(answer for answer in answers if answer is not None)
 
-        Raises:
-            UnexpectedCallError: There is none left.
-        """
+    async def _take(self, key: tuple[str, str], question: Question) -> bool:
+        """Begin to think about a question; False where there is no answer to it, or one that is none."""
         self.questions.append(question)
-        script = self._scripts.get(question.question, Script(question.question))
+        script = self._scripts.get(question.id, Script(question.id))
         step = script.take({})
         if step is None:
-            text = f"unexpected question to a person: {question.question}: {question.reason}"
             known = ", ".join(self._scripts) or "nothing"
-            self.unexpected.append(f"{text}\nanswers were written down to {known}")
-            raise UnexpectedCallError(text)
-        answer: PersonAnswer = await step.act({})
-        return answer
+            told = script.told() if script.steps else f"answers were written down to {known}"
+            self.unexpected.append(f"unexpected question to people: {question.id}: {question.reason}\n{told}")
+            return False
+        seconds, answer = await step.act({})
+        if answer is not None and answer.answer not in question.options:
+            options = ", ".join(question.options)
+            self.unexpected.append(f"{answer.answer!r} is no answer to {question.id}; it takes {options}")
+            return False
+        self._thinking[key] = (anyio.current_time() + seconds, answer)
+        return True
 
     def unused(self) -> list[str]:
         """Return the answers that were not asked for, in words."""
@@ -203,6 +225,10 @@ class ScriptedPeople:
     def finish(self) -> None:
         """Check that every question had an answer and every answer a question; raises as `ScriptedModel.finish`."""
         _finish(self)
+
+
+async def nobody(questions: tuple[Question, ...]) -> None:
+    """Ask nobody, so that the run is left waiting."""
 
 
 def _finish(double: ScriptedModel | ScriptedPeople) -> None:

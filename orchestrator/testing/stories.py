@@ -70,6 +70,8 @@ def at_text(seconds: float) -> str:
 
 
 def _message(event: Event) -> str:
+    if isinstance(event, ModelAnswered):
+        return f": {event.reason}" if event.reason else ""
     failure = event.failure if isinstance(event, AttemptEnded | LateResult) else None
     return "" if failure is None or not failure.message else f": {failure.message}"
 
@@ -140,7 +142,8 @@ def _asked(event: QuestionAsked) -> tuple[str, str]:
 
 def _answered(event: Answered) -> tuple[str, str]:
     values = f" with {_names(value.name for value in event.values)}" if event.values else ""
-    return "person", f"{event.question}: {event.answer}{values}{f' ({event.reason})' if event.reason else ''}"
+    by = f", says {event.by}" if event.by else ""
+    return "person", f"{event.question}: {event.answer}{values}{by}{f' ({event.reason})' if event.reason else ''}"
 
 
 def _model_asked(event: ModelAsked) -> tuple[str, str]:
@@ -153,7 +156,9 @@ def _model_answered(event: ModelAnswered) -> tuple[str, str]:
 
 def _finished(event: RunFinished) -> tuple[str, str]:
     parts = [event.outcome if event.goal is None else f"{event.outcome} {event.goal}", _route(event.route)]
-    if event.outcome in ("failed", "cancelled", "waiting"):
+    if event.outcome == "waiting":
+        return "waits", (event.reason or "").removeprefix("waiting ")
+    if event.outcome in ("failed", "cancelled"):
         parts = [f"{event.outcome}{_why(event.reason)}"]
     parts += [f"{value} from {provider}" for value, provider in event.values]
     parts += [f"{node} {'undone' if done else 'not undone'}" for node, done in event.undone]

@@ -66,7 +66,7 @@ def measure() -> Section:
     ratio = laps.ratio("durable", "LangGraph")
     text = (
         f"Per attempt of a chain of {LENGTH} async tools that do nothing, with every record durable before anything\n"
-        "follows from it (SQLite, WAL, `synchronous = FULL`); per super-step of the same chain in LangGraph with\n"
+        "follows from it (SQLite, WAL, `synchronous = FULL`), and per super-step of the same chain in LangGraph with\n"
         'its own `AsyncSqliteSaver` and `durability="sync"`. *In memory* is `Orchestrator.run` without a store.'
     )
     row = (f"{LENGTH}", *(laps.time(name, 1e6).text(0) for name in laps.candidates), ratio.text(3))
