@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -16,7 +15,7 @@ import anyio.to_thread
 import sqlalchemy as sa
 
 from orchestrator.errors import RunNotFoundError, StoreError
-from orchestrator.events import Record, record_to_dict
+from orchestrator.events import Record, record_to_json
 from orchestrator.store import reading
 from orchestrator.store.address import read_address
 from orchestrator.store.database import Database
@@ -28,8 +27,6 @@ from orchestrator.store.writer import Writer
 __all__ = ("Store",)
 
 T = TypeVar("T")
-
-_JSON = json.JSONEncoder(separators=(",", ":"))
 
 AT_A_TIME = 100
 """Runs that are deleted in one transaction, so that appends do not have to wait for long."""
@@ -238,9 +235,4 @@ def _append(claim: Claim, records: Iterable[Record], values: Iterable[StoredValu
     for before, record in itertools.pairwise(written):
         if record.seq != before.seq + 1:
             raise StoreError(f"record {record.seq} of the run {claim.run_id} does not follow record {before.seq}")
-    return Append(claim, written, [_body(record) for record in written], tuple(values))
-
-
-def _body(record: Record) -> str:
-    # ASCII: what is no character in a tool's output is kept as it came.
-    return _JSON.encode(record_to_dict(record))
+    return Append(claim, written, [record_to_json(record) for record in written], tuple(values))
