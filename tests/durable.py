@@ -35,10 +35,10 @@ class Watched(Store):
         await self._begin(records)
         return await super().accept(run_id, graph, goal, records, values, **more)
 
-    async def append(self, claim: Claim, records: Any, values: Any = ()) -> None:
+    async def append(self, claim: Claim, records: Any, values: Any = (), *, release: bool = False) -> None:
         """Append, if the test lets it."""
         await self._begin(records)
-        await super().append(claim, records, values)
+        await super().append(claim, records, values, release=release)
 
     async def release(self, claim: Claim) -> None:
         """Release, if that is possible."""
