@@ -37,10 +37,10 @@ class Watched(Store):
         await self._begin(records)
         return await super().accept(run_id, graph, goal, records, values, **more)
 
-    async def append(self, claim: Claim, records: Any, values: Any = ()) -> None:
+    async def append(self, claim: Claim, records: Any, values: Any = (), *, release: bool = False) -> None:
         """Append, if the test lets it."""
         await self._begin(records)
-        await super().append(claim, records, values)
+        await super().append(claim, records, values, release=release)
         if self.after is not None:
             await self.after(self.writes, tuple(records))
 

@@ -225,7 +225,8 @@ class LocalRun:
         """Make records durable and tell of them; True where the caller was cancelled meanwhile."""
         interrupted = False
         if self.journal is not None:
-            writing = asyncio.ensure_future(self.journal.write(records, self.values.unrecorded()))
+            over = self.machine.state.phase == "finished"  # nothing more will be recorded
+            writing = asyncio.ensure_future(self.journal.write(records, self.values.unrecorded(), last=over))
             # Shielded from a scope that is cancelled, which would cancel again and again.
             with anyio.CancelScope(shield=True):
                 while not writing.done():

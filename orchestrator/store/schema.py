@@ -75,6 +75,7 @@ values = sa.Table(
     sa.Column("provider", sa.Text, primary_key=True),
     sa.Column("data", sa.LargeBinary, nullable=False),
     sa.Column("encoding", sa.Text, nullable=False),
+    sqlite_with_rowid=False,  # as above
 )
 
 _SCHEMA = "orchestrator.schema"
