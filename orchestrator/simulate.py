@@ -10,7 +10,7 @@ node, attempt), so one run never disturbs another.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from orchestrator.drivers.first import Blueprint
 from orchestrator.events import (
@@ -137,7 +137,6 @@ class _Clock:
         self.script = script
         self.due: list[tuple[float, int, Fact]] = []
         self.planned: dict[tuple[str, int], int] = {}
-        self.dropped: set[int] = set()
         self.truth: dict[str, bool] = {}
         self.people: dict[str, bool] = {}
         """The open questions of which it is known what comes: whether an answer is on its way."""
@@ -152,12 +151,15 @@ class _Clock:
 
     def next(self) -> tuple[float, Fact]:
         """Go to the next thing that happens."""
-        while True:
-            time, number, fact = heappop(self.due)
-            if number not in self.dropped:
-                if isinstance(fact, Answered):
-                    self.people.pop(fact.question, None)
-                return time, fact
+        time, _, fact = heappop(self.due)
+        if isinstance(fact, Answered):
+            self.people.pop(fact.question, None)
+        return time, fact
+
+    def drop(self, number: int) -> None:
+        """Let something not happen after all."""
+        self.due = [entry for entry in self.due if entry[1] != number]
+        heapify(self.due)
 
     def ask(self, question: QuestionAsked, now: float) -> None:
         """Ask people; what is asked again while its answer is on the way is not asked twice."""
@@ -178,7 +180,7 @@ class _Clock:
             case Cancel():
                 number = self.planned.pop((command.node, command.attempt), None)
                 if number is not None:
-                    self.dropped.add(number)
+                    self.drop(number)
                     self.at(now, AttemptEnded(command.node, command.part, command.attempt, "cancelled"))
             case Call():
                 self._call(command, now)

@@ -22,12 +22,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import anyio
@@ -52,6 +51,7 @@ POINTS = ("decided", "recorded", "calling", "doing", "done", "called", "asked")
 """Where a life may end: those of the driver, two inside of a tool, before and after its effect, and one of a model."""
 
 SEED = 1
+"""Of every run, so that a killed one waits as long between its retries as the one that is left alone."""
 
 POLICY = {"retry": {"attempts": 2, "backoff": "2ms", "max_backoff": "4ms"}}
 
@@ -338,14 +338,12 @@ class Life:
     def __init__(self, told: Mapping[str, Any]) -> None:
         self.told = told
         self.left = int(told.get("n", 0))
-        self.counts: dict[str, int] = {}
         self.stack: AsyncExitStack
         self.store: Store
         self.world = World(scene(told["scene"]), Ledger(Path(told["ledger"])), self.reached)
 
     def reached(self, point: str) -> None:
         """Count a point, and die there if it is the one."""
-        self.counts[point] = self.counts.get(point, 0) + 1
         if self.told.get("point") in (point, "any"):
             self.left -= 1
             if self.left == 0:
@@ -369,7 +367,7 @@ class Life:
             self.say("awake")
             async with anyio.create_task_group() as runs:
                 for run in self.told["runs"]:
-                    if run not in there:
+                    if run not in there and self.told.get("starts", True):
                         runs.start_soon(self.start, run)
             for row in await store.resumable():
                 if row.run_id in self.told["runs"]:
@@ -377,7 +375,7 @@ class Life:
             for row in await store.runs(limit=None, outcome="waiting"):
                 if row.run_id in self.told["runs"]:
                     await self.answer(row.run_id)
-        self.say("over", self.counts)
+        self.say("over")
 
     async def orchestrator(self, run: str) -> Orchestrator:
         """Return the orchestrator of a run: it asks people by itself where the life is told so."""
@@ -392,48 +390,32 @@ class Life:
                 self.say("accepted", run)
 
         orchestrator = await self.orchestrator(run)
-        with self.faults(run):
+        with self.refusals(run):
             await orchestrator.start(ask="how", run_id=run, seed=SEED, on_record=accepted).run()
 
     async def go_on(self, run: str) -> None:
         """Go on with a run, unless somebody else does."""
         orchestrator = await self.orchestrator(run)
-        with self.faults(run):
-            result = await orchestrator.resume(run)
-            self.say("resumed", run, result.outcome)
+        with self.refusals(run):
+            await orchestrator.resume(run)
 
     async def answer(self, run: str) -> None:
         """Answer all questions of a run that waits, one at a time."""
         orchestrator = await self.orchestrator(run)
-        with self.faults(run):
+        with self.refusals(run):
             result = await orchestrator.resume(run)
             while result.questions:
                 said = self.world.answer(run, result.questions[0])
                 options: dict[str, Any] = {"values": said.values, "by": said.by}
                 result = await orchestrator.answer(run, said.question, said.answer, **options)
 
-    def faults(self, run: str) -> Faults:
-        """Say what the store refuses, and go on with other runs."""
-        return Faults(self, run)
-
-
-class Faults:
-    """Tells of a run that cannot go on here, and of nothing else."""
-
-    def __init__(self, life: Life, run: str) -> None:
-        self._life = life
-        self._run = run
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        if isinstance(error, StoreError | InputError):
-            self._life.say("refused", self._run, type(error).__name__, str(error))
-            return True
-        return False
+    @contextmanager
+    def refusals(self, run: str) -> Iterator[None]:
+        """Say what is refused, and go on with other runs."""
+        try:
+            yield
+        except (StoreError, InputError) as error:
+            self.say("refused", run, type(error).__name__, str(error))
 
 
 @dataclass(frozen=True)
@@ -458,7 +440,6 @@ class Lives:
         self._rest = b""
         self._said: list[tuple[Any, ...]] = []
         self.kills = 0
-        self.born = 0
         assert self._next(None) == ["warm"]
 
     def close(self) -> None:
@@ -469,7 +450,6 @@ class Lives:
         """Fork a life; return its pid."""
         self._tell(told)
         self._said = []
-        self.born += 1
         word, pid = self._next(None)
         assert word == "born"
         return int(pid)

@@ -27,6 +27,8 @@ class Watched(Store):
     """A store of which a test sees every write before it begins, may hold it up, and may have it refused."""
 
     hook: Hook | None = None
+    after: Hook | None = None
+    """Called when more records are durable, before the driver knows."""
     writes = 0
     unreleasable = False
 
@@ -35,10 +37,12 @@ class Watched(Store):
         await self._begin(records)
         return await super().accept(run_id, graph, goal, records, values, **more)
 
-    async def append(self, claim: Claim, records: Any, values: Any = ()) -> None:
+    async def append(self, claim: Claim, records: Any, values: Any = (), *, release: bool = False) -> None:
         """Append, if the test lets it."""
         await self._begin(records)
-        await super().append(claim, records, values)
+        await super().append(claim, records, values, release=release)
+        if self.after is not None:
+            await self.after(self.writes, tuple(records))
 
     async def release(self, claim: Claim) -> None:
         """Release, if that is possible."""

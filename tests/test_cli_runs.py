@@ -428,10 +428,13 @@ def test_another_graph_cannot_go_on_with_a_run(graph: Path) -> None:
 
 
 def test_a_resumed_run_keeps_the_policy_that_it_was_started_under(graph: Path) -> None:
-    """A policy given to `run` holds for the run, not for the process."""
-    Path("strict.yaml").write_text("escalation: {demote: false}\n")
+    """A policy given to `run` holds for the run, not for the process: also the model that it lets decide is asked."""
+    graph.write_text(GRAPH + 'models: {small: {base_url: "http://127.0.0.1:9/v1", model: m}}\n')
+    Path("strict.yaml").write_text("escalation: {by: model, model: small}\n")
     run = cut(start("--policy", "strict.yaml"), "lookup", "strict.db")
-    assert call("runs", "resume", run, "--store", "strict.db", BROKEN="pay,card").exit_code == 1
+    assert call("runs", "resume", run, "--store", "strict.db", BROKEN="pay,card").exit_code == 3
+    events = map(json.loads, call("runs", "show", run, "--store", "strict.db", "--events").stdout.splitlines())
+    assert [event["error"] for event in events if event["event"] == "model_answered"] == ["connection"]
 
 
 @pytest.mark.parametrize(
@@ -522,3 +525,39 @@ async def _stored_values(run: str) -> str:
 
     async with Store.open(".orchestrator/runs.db") as store:
         return json.dumps([value.data.decode() for value in (await store.load(run)).values])
+
+
+# ----------------------------------------------------------------------------------------------------------- completion
+
+
+def offered(*words: str) -> list[str]:
+    """Return what bash is offered for the last word."""
+    environ = {
+        "COMP_WORDS": " ".join(["orchestrator", *words]),
+        "COMP_CWORD": str(len(words)),
+        "_ORCHESTRATOR_COMPLETE": "bash_complete",
+    }
+    return [line.partition(",")[2] for line in call(**environ).stdout.splitlines() if line.startswith("plain,")]
+
+
+def test_runs_and_answers_are_completed(graph: Path) -> None:
+    """TAB offers the runs that a command is about, the newest first, their open questions, and what may be answered."""
+    met, waits = start(), waiting()
+    assert offered("runs", "show", "") == [waits[:8], met[:8]]
+    assert offered("runs", "show", met[:3]) == [met[:8]]
+    assert offered("runs", "show", met[:12]) == [met]
+    assert offered("approve", "") == [waits[:8]]
+    assert offered("approve", waits[:8], "") == ["yes", "no", "edit"]
+    assert offered("approve", waits[:8], "e") == ["edit"]
+    assert offered("approve", waits[:8], "yes", "-q", "") == ["approve:pay"]
+    assert offered("runs", "resume", "") == []
+    cut(met, "pay", "stopped.db")
+    assert offered("runs", "resume", "--store", "stopped.db", "") == [met[:8]]
+
+
+def test_completion_is_silent_where_there_is_no_store(graph: Path) -> None:
+    """Nothing is offered, said or created."""
+    assert offered("runs", "show", "") == offered("approve", "7d44", "") == offered("approve", "7d44", "-q", "") == []
+    assert not Path(".orchestrator").exists()
+    Path("notes.db").write_text("no store " * 1000)
+    assert offered("runs", "show", "--store", "notes.db", "") == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -278,25 +279,28 @@ async def test_a_run_that_is_over_is_a_result_also_where_it_cannot_be_released(s
 # --------------------------------------------------------------------------------------------------------- cancellation
 
 
+@pytest.mark.parametrize("durable", [False, True])
 @pytest.mark.parametrize("natively", [False, True])
 async def test_a_caller_that_is_cancelled_in_the_middle_of_a_write_leaves_a_whole_record(
-    url: str, tmp_path: Path, natively: bool
+    url: str, tmp_path: Path, natively: bool, durable: bool
 ) -> None:
     """Whichever write is interrupted, what was decided is recorded, the run is cancelled, and effects are undone."""
     writes = await writes_of(f"sqlite:///{tmp_path / 'whole.db'}")
-    for number in range(1, writes + 1):
+    for number in range(1 + durable, writes + 1):
         calls = Calls()
         async with watched(url) as store:
-            orchestrator = refund(calls, store=store)
-            result = await interrupted(store, number, orchestrator.start(ASK, run_id=f"r{number}"), natively=natively)
+            run = refund(calls, store=store).start(ASK, run_id=f"r{number}")
+            result = await interrupted(store, number, run, natively=natively, durable=durable)
         record = (await stored(url, f"r{number}")).records
         assert result.records == record
         assert result.outcome == ("met" if number == writes else "cancelled")
         assert calls.made.count("undo stripe") == ("stripe" in calls.made and number < writes)
 
 
-async def interrupted(store: Watched, number: int, run: LocalRun, *, natively: bool) -> RunResult:
-    """Cancel whoever drives a run while one of its writes is under way; return the result."""
+async def interrupted(
+    store: Watched, number: int, run: LocalRun, *, natively: bool, durable: bool = False
+) -> RunResult:
+    """Cancel whoever drives a run while one of its writes is under way, or *durable* already; return the result."""
     begun, held = anyio.Event(), anyio.Event()
 
     async def hook(write: int, records: tuple[Record, ...]) -> None:
@@ -304,7 +308,23 @@ async def interrupted(store: Watched, number: int, run: LocalRun, *, natively: b
             begun.set()
             await held.wait()
 
-    store.hook = hook
+    if durable:
+        store.after = hook
+    else:
+        store.hook = hook
+    cancel, task = driven(run, natively=natively)
+    await begun.wait()
+    await yields(3)
+    cancel()
+    await yields(3)
+    held.set()
+    with anyio.fail_after(10):
+        await asyncio.wait([task])
+    return run.result()
+
+
+def driven(run: LocalRun, *, natively: bool) -> tuple[Callable[[], object], asyncio.Task[None]]:
+    """Drive a run; return what cancels whoever does, and the task."""
     scope = anyio.CancelScope()
 
     async def drive() -> None:
@@ -312,17 +332,32 @@ async def interrupted(store: Watched, number: int, run: LocalRun, *, natively: b
             await run.run()
 
     task = asyncio.create_task(drive())
-    await begun.wait()
-    await yields(3)
-    if natively:
-        task.cancel()
-    else:
-        scope.cancel()
-    await yields(3)
-    held.set()
-    with anyio.fail_after(10):
-        await asyncio.wait([task])
-    return run.result()
+    return task.cancel if natively else scope.cancel, task
+
+
+@pytest.mark.parametrize("natively", [False, True])
+async def test_a_run_whose_caller_is_cancelled_while_it_is_accepted_is_recorded_as_cancelled(
+    url: str, natively: bool
+) -> None:
+    """A caller who gives up while the file is locked finds, once it is free, a run that was cancelled."""
+    async with Store.open(url, patience=10.0) as store:
+        orchestrator = refund(Calls(), store=store)
+        await orchestrator.run(ASK)
+        other = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        run = orchestrator.start(ASK, run_id="r")
+        cancel, task = driven(run, natively=natively)
+        await yields()
+        cancel()
+        await yields()
+        assert not task.done()
+        other.execute("ROLLBACK")
+        other.close()
+        with anyio.fail_after(10):
+            await asyncio.wait([task])
+        assert run.result().outcome == "cancelled"
+        assert run.result().records == (await store.load("r")).records
+        assert (await store.load("r")).row.owner is None
 
 
 async def test_a_second_cancellation_does_not_wait(store: Watched, url: str) -> None:

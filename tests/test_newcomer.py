@@ -121,6 +121,17 @@ def test_a_newcomers_path(terminal: Terminal, tmp_path: Path) -> None:
     assert "demoted to goal found" in screen
     assert terminal.code() == 3
 
+    # Both runs are still there.
+    screen = terminal.type("orchestrator runs list")
+    header, demoted, met = screen.strip().splitlines()
+    assert header.split() == ["RUN", "STARTED", "GRAPH", "OUTCOME", "GOAL"]
+    assert (demoted.split()[5:7], met.split()[5:7]) == (["demoted", "found"], ["met", "answered_with_sources"])
+    assert max(map(len, screen.splitlines())) <= 80
+    screen = terminal.type(f"orchestrator runs show {met.split()[0]}")
+    assert "failed: invalid_output" in screen
+    assert "The warranty lasts two years." in screen
+    assert terminal.code() == 0
+
     assert "4 passed" in terminal.type("python -m pytest -q -p no:cacheprovider")
     assert "references        every function" in terminal.type("orchestrator doctor graph.yaml")
     assert terminal.code() == 0

@@ -12,12 +12,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.drivers.first import Blueprint
 from orchestrator.errors import InputError
-from orchestrator.events import RunFinished
+from orchestrator.events import Answered, QuestionAsked, RunFinished
 from orchestrator.faults import FaultPlan
 from orchestrator.graph import Graph
+from orchestrator.policy import Policy
 from orchestrator.replaying import replay
-from orchestrator.simulate import simulate
+from orchestrator.run import AskModel, Call, Start
+from orchestrator.simulate import Coming, Simulation, simulate
 from tests.running import ByHand, graph, node, of, simulated, started
 from tests.shop import GRAPH, call, document, open_shop, start
 from tests.strategies import fault_scripts, graphs
@@ -84,6 +87,25 @@ def test_a_question_that_is_asked_again_is_answered_once() -> None:
     run.succeed("pay", after=1.0)
     assert run.outcome == "met"
     assert events(replay(run.log).today.records) == events(run.log)
+
+
+def test_a_script_is_asked_once_for_what_is_on_its_way() -> None:
+    """Of a question that is asked again before its answer comes, the script is not asked again."""
+    both = graph(
+        node("pay", effect="once", gate="always"), node("mail", effect="once", gate="always"), goals="both: pay mail"
+    )
+    asked = []
+
+    def script(happens: Start | Call | AskModel | QuestionAsked) -> Coming | None:
+        if not isinstance(happens, QuestionAsked):
+            return None
+        asked.append(happens.question)
+        seconds = {"approve:mail": 10.0, "approve:pay": 20.0}[happens.question]
+        return ((seconds, Answered(happens.question, "yes")),)
+
+    result = Simulation(Blueprint(both, Policy())).run(script=script)
+    assert (result.outcome, sorted(asked)) == ("met", ["approve:mail", "approve:pay"])
+    assert [event.question for event in of(result, QuestionAsked)].count("approve:pay") == 2
 
 
 def test_a_run_that_waits_still_waits() -> None:

@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 
+from orchestrator.drivers.first import Blueprint
 from orchestrator.events import Absorbed, CallEnded, Escalated, Failure, QuestionAsked, Rerouted, Settled
+from orchestrator.faults import FaultPlan
 from orchestrator.graph import Graph
+from orchestrator.policy import Policy
 from orchestrator.run import WakeAt
+from orchestrator.simulate import Simulation
 from tests.running import ByHand, attempts, graph, node, of, simulated, started
 
 
@@ -358,3 +362,20 @@ def test_an_unknown_outcome_of_what_is_not_needed_any_more_is_absorbed() -> None
     run.cancel()
     lost(run, "pay")
     assert (run.outcome, [event.answers for event in of(run, Absorbed)]) == ("cancelled", [(("pay", 1),)])
+
+
+def test_a_simulated_run_waits_although_a_cancelled_call_would_still_have_ended() -> None:
+    """What was cancelled never comes, and a run that nobody answers is over where nothing else is to come."""
+    of_graph = graph(
+        node("slow"),
+        node("bad"),
+        node("j", "slow bad", "v"),
+        node("wire", "", "v", units=9.0, gate="always"),
+        goals="g: v",
+    )
+    plan = FaultPlan.from_text("nodes: {slow: hang, bad: {raise: permanent}}")
+    result = Simulation(Blueprint(of_graph, Policy()), plan).run(
+        script=lambda asked: () if isinstance(asked, QuestionAsked) else None
+    )
+    assert (result.outcome, [question.id for question in result.questions]) == ("waiting", ["approve:wire"])
+    assert attempts(result, "slow")[0].outcome == "cancelled"

@@ -55,6 +55,20 @@ async def test_a_run_that_is_let_go_may_be_claimed(store_url: str) -> None:
         assert (await store.load("r")).records == (started(), *warned(2, 3))
 
 
+async def test_the_last_records_may_let_a_run_go(store_url: str) -> None:
+    """With them others may claim it at once; to write them again changes nothing, until somebody else has it."""
+    async with opened(store_url) as store, opened(store_url) as other:
+        first = await accept(store)
+        for _ in range(2):
+            await store.append(first, warned(2), release=True)
+            assert (await other.load("r")).row.owner is None
+        second = await other.claim("r")
+        assert (second.epoch, (await store.load("r")).row.owner) == (2, second.owner)
+        with pytest.raises(FencedError):
+            await store.append(first, warned(2), release=True)
+        assert (await store.load("r")).row.owner == second.owner
+
+
 async def test_a_run_can_be_taken_from_one_who_lives(store_url: str) -> None:
     """Stealing fences the other off in the middle of its work, and what it lets go then is no longer its own."""
     async with opened(store_url) as store, opened(store_url) as thief:

@@ -30,12 +30,18 @@ async def rows_of(store: Store, limit: int, outcome: str | None, graph: str | No
 
 
 def table_lines(rows: Sequence[RunRow], now: float) -> list[str]:
-    """Return the rows of the table under their header, cut to the width of the terminal if it is one."""
+    """Return the rows of the table under their header; on a terminal, names are cut where lines are too long for it."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    cells = [HEADER, *(_cells(row, now, WIDEST if width is not None else None) for row in rows)]
+    lines = _aligned([_cells(row, now, None) for row in rows])
+    if width is None or max(map(len, lines)) <= width:
+        return lines
+    return [_cut(line, width) for line in _aligned([_cells(row, now, WIDEST) for row in rows])]
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    cells = [HEADER, *rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(HEADER))]
-    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
-    return [line if width is None else _cut(line, width) for line in lines]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
 
 
 def to_type(rows: Sequence[RunRow], store: str | None) -> list[str]:

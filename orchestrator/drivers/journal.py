@@ -51,9 +51,12 @@ class Journal:
         self._claim = claim
         self._prepare = prepare
         self._unreleased = unreleased
+        self._released = False
 
-    async def write(self, records: Sequence[Record], values: Sequence[tuple[str, str, bytes, str]]) -> None:
-        """Record; when this returns, it is durable.
+    async def write(
+        self, records: Sequence[Record], values: Sequence[tuple[str, str, bytes, str]], *, last: bool = False
+    ) -> None:
+        """Record; when this returns, it is durable. With the *last* records the run is let go, as by `release`.
 
         Raises:
             FencedError: Another process has taken the run over.
@@ -75,11 +78,12 @@ class Journal:
                 trace_id=self._trace_id,
             )
         else:
-            await self._store.append(self._claim, records, stored)
+            await self._store.append(self._claim, records, stored, release=last)
+            self._released = last
 
     async def release(self) -> None:
         """Let others take the run over; where that cannot be recorded, they can once this process has ended."""
-        if self._claim is None:
+        if self._claim is None or self._released:
             return
         try:
             await self._store.release(self._claim)

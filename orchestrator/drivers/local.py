@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import anyio
@@ -239,20 +239,8 @@ class LocalRun:
         """Make records durable and tell of them; True where the caller was cancelled meanwhile."""
         interrupted = False
         if self.journal is not None:
-            writing = asyncio.ensure_future(self.journal.write(records, self.values.unrecorded()))
-            # Shielded from a scope that is cancelled, which would cancel again and again.
-            with anyio.CancelScope(shield=True):
-                while not writing.done():
-                    try:
-                        await asyncio.shield(writing)
-                    except asyncio.CancelledError:
-                        # What was decided is recorded all the same: half a step is none that could be resumed.
-                        interrupted = True
-            writing.result()
-            try:
-                await anyio.lowlevel.checkpoint_if_cancelled()
-            except asyncio.CancelledError:
-                interrupted = True
+            over = self.machine.state.phase == "finished"  # nothing more will be recorded
+            interrupted = await _written(self.journal, records, self.values.unrecorded(), last=over)
         for record in records:
             self.log.append(record)
             self.publish(self.first.run_id, record)
@@ -377,6 +365,27 @@ def _checked(answers: Iterable[Answer]) -> tuple[Answer, ...]:
         if not isinstance(answer, Answer):
             raise TypeError(f"people are answered by Answer, not by {type(answer).__name__}")
     return found
+
+
+async def _written(
+    journal: Journal, records: list[Record], values: Sequence[tuple[str, str, bytes, str]], *, last: bool
+) -> bool:
+    """Make records durable, whatever happens to the caller; True where it was cancelled meanwhile."""
+    # No task of its own: that would cost more turns of the event loop than all the rest.
+    try:
+        await journal.write(records, values, last=last)
+        return False
+    except asyncio.CancelledError:
+        pass
+    while True:
+        # What was decided is recorded all the same: half a step is none that could be resumed. To write again what is
+        # on its way to the disk changes nothing.
+        try:
+            with anyio.CancelScope(shield=True):
+                await journal.write(records, values, last=last)
+            return True
+        except asyncio.CancelledError:
+            continue
 
 
 def _interrupted(command: Start) -> AttemptEnded:

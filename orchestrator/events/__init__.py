@@ -9,10 +9,13 @@ Times are seconds on the run's own clock. Events never hold a value, only its na
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from math import isfinite
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
+from pydantic_core import PydanticSerializationError, to_json
 
 from orchestrator.events.decisions import (
     Absorbed,
@@ -91,6 +94,7 @@ __all__ = (
     "Woken",
     "record_from_dict",
     "record_to_dict",
+    "record_to_json",
 )
 
 Fact = (
@@ -152,6 +156,7 @@ class Record:
 
 
 _RECORD: TypeAdapter[Record] = TypeAdapter(Record)
+_JSON = json.JSONEncoder(separators=(",", ":"))
 
 
 def record_to_dict(record: Record) -> dict[str, Any]:
@@ -159,6 +164,17 @@ def record_to_dict(record: Record) -> dict[str, Any]:
     data = _RECORD.dump_python(record, mode="json")
     fields = data["event"]
     return {"seq": data["seq"], "at": data["at"], "event": fields.pop("event"), **fields}
+
+
+def record_to_json(record: Record) -> str:
+    """Return a record as JSON text in ASCII: what `record_to_dict` gives, its fields perhaps in another order."""
+    if not isfinite(record.at):
+        return _JSON.encode(record_to_dict(record))
+    try:
+        event = to_json(record.event, inf_nan_mode="constants", ensure_ascii=True)
+    except PydanticSerializationError:  # a text holds what is no character; it is kept as it came
+        return _JSON.encode(record_to_dict(record))
+    return f'{{"seq":{record.seq},"at":{record.at!r},{event[1:].decode("ascii")}'
 
 
 def record_from_dict(data: dict[str, Any]) -> Record:

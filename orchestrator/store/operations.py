@@ -102,6 +102,8 @@ class Append:
     records: Sequence[Record]
     bodies: Sequence[str]
     values: Sequence[StoredValue]
+    release: bool = False
+    """Whether the run is let go with them."""
 
     def apply(self, to: Transaction) -> None:
         """Append, whatever is known of the run."""
@@ -113,6 +115,8 @@ class Append:
         if self.records and self.records[0].seq <= row.last_seq:
             self._check_written(to)
             to.move(claim, Progress.of_row(row))
+            if self.release:
+                Release(claim).apply(to)
             return
         if self.records and self.records[0].seq > row.last_seq + 1:
             raise StoreError(f"the run {claim.run_id} goes on at record {row.last_seq + 1}, not {self.records[0].seq}")
@@ -157,6 +161,9 @@ def _write(to: Transaction, moves: dict[str, tuple[Claim, int, Progress]], appen
     _insert(to, appends)
     for claim, _, progress in moves.values():
         to.move(claim, progress)
+    for each in appends:
+        if each.release:
+            Release(each.claim).apply(to)
     return True
 
 

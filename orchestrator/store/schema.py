@@ -90,6 +90,7 @@ values = sa.Table(
     sa.Column("provider", sa.Text, primary_key=True),
     sa.Column("data", sa.LargeBinary, nullable=False),
     sa.Column("encoding", sa.Text, nullable=False),
+    sqlite_with_rowid=False,  # as above
 )
 
 health = sa.Table(

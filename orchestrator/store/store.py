@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -16,7 +15,7 @@ import anyio.to_thread
 import sqlalchemy as sa
 
 from orchestrator.errors import RunNotFoundError, StoreError
-from orchestrator.events import Record, record_to_dict
+from orchestrator.events import Record, record_to_json
 from orchestrator.store import health, reading
 from orchestrator.store.address import read_address
 from orchestrator.store.database import Database
@@ -28,8 +27,6 @@ from orchestrator.store.writer import Writer
 __all__ = ("Store",)
 
 T = TypeVar("T")
-
-_JSON = json.JSONEncoder(separators=(",", ":"))
 
 AT_A_TIME = 100
 """Runs that are deleted in one transaction, so that appends do not have to wait for long."""
@@ -122,16 +119,19 @@ class Store:
         claim: Claim = await self._writer.write(operation, undo=Withdraw(operation))
         return claim
 
-    async def append(self, claim: Claim, records: Iterable[Record], values: Iterable[StoredValue] = ()) -> None:
+    async def append(
+        self, claim: Claim, records: Iterable[Record], values: Iterable[StoredValue] = (), *, release: bool = False
+    ) -> None:
         """Write more records of a run, and values; a value of the same name and provider is replaced.
 
-        Writing again what was written under this claim changes nothing.
+        Writing again what was written under this claim changes nothing. With *release* the run is let go in the same
+        transaction, as by `release`.
 
         Raises:
             FencedError: Another process has taken the run over.
             StoreError: It cannot be written; nothing of it was, or all of it, and the same may be tried again.
         """
-        await self._writer.write(_append(claim, records, values))
+        await self._writer.write(_append(claim, records, values, release=release))
 
     async def claim(self, run_id: str, *, steal: bool = False) -> Claim:
         """Claim a run, so that this process may go on with it and nobody else may.
@@ -279,14 +279,9 @@ class Store:
         return sum(os.stat(file).st_size for file in files if file.exists())
 
 
-def _append(claim: Claim, records: Iterable[Record], values: Iterable[StoredValue]) -> Append:
+def _append(claim: Claim, records: Iterable[Record], values: Iterable[StoredValue], *, release: bool = False) -> Append:
     written = tuple(records)
     for before, record in itertools.pairwise(written):
         if record.seq != before.seq + 1:
             raise StoreError(f"record {record.seq} of the run {claim.run_id} does not follow record {before.seq}")
-    return Append(claim, written, [_body(record) for record in written], tuple(values))
-
-
-def _body(record: Record) -> str:
-    # ASCII: what is no character in a tool's output is kept as it came.
-    return _JSON.encode(record_to_dict(record))
+    return Append(claim, written, [record_to_json(record) for record in written], tuple(values), release)

@@ -35,10 +35,12 @@ class WorldStore(Store):
         with self._writing():
             return await super().accept(run_id, graph, goal, records, values, **more)
 
-    async def append(self, claim: Claim, records: Iterable[Record], values: Iterable[StoredValue] = ()) -> None:
+    async def append(
+        self, claim: Claim, records: Iterable[Record], values: Iterable[StoredValue] = (), *, release: bool = False
+    ) -> None:
         """Write more of a run; see `Store.append`."""
         with self._writing():
-            await super().append(claim, records, values)
+            await super().append(claim, records, values, release=release)
 
     async def claim(self, run_id: str, *, steal: bool = False) -> Claim:
         """Claim a run; see `Store.claim`."""
