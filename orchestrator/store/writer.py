@@ -163,7 +163,14 @@ class Writer:
         def transaction(connection: Connection) -> tuple[Transaction, list[Any]]:
             self._statements = self._statements or Statements(connection.dialect)
             to = Transaction(
-                connection, self._statements, self._process, self._began, self._clock(), self._lease, self._known
+                connection,
+                connection.connection.cursor(),
+                self._statements,
+                self._process,
+                self._began,
+                self._clock(),
+                self._lease,
+                self._known,
             )
             if due:
                 Beat().apply(to)
