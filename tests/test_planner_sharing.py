@@ -114,6 +114,13 @@ def test_an_edge_is_paid_once_however_many_values_it_carries() -> None:
     assert (route.weight, route.bound) == (7_000_000, 7_000_000)
 
 
+def test_a_route_is_found_through_hundreds_of_layers_of_shared_joins() -> None:
+    """Each layer needs two values of the one before: a tree's sum has doubled 400 times, and no route is that dear."""
+    layers = [node(f"n{n}", f"a{n} b{n}" if n else "", f"a{n + 1} b{n + 1}") for n in range(400)]
+    route = plan(graph(*layers, goals="g: a400"), expansions=1000)
+    assert route.nodes == tuple(f"n{n}" for n in range(400))
+
+
 def test_a_dear_edge_that_carries_two_values_beats_two_dearer_nodes() -> None:
     """6 for both values through one provider, against 4 and 4.5 for each alone: the shared edge is found."""
     others = (node("x2", "", "x", units=4.0), node("y2", "", "y", units=4.5))

@@ -16,8 +16,8 @@ __all__ = ("INFINITY", "NANO", "Index")
 NANO = 1_000_000_000
 """Money and time of a route are summed as integers too: billionths of a dollar, or of a second."""
 
-INFINITY = 1 << 200
-"""More than any sum; what is not found costs this."""
+INFINITY = 1 << 4096
+"""More than any sum; what is not found costs this. A tree's sum doubles with every layer of joins that share a node."""
 
 Candidate = tuple[int, int, int]
 """(provider, edge cost, edge cost + node / trail), in micro-units."""

@@ -46,6 +46,8 @@ class Transaction:
     """One transaction under way, and what will be known once it is durable."""
 
     connection: sa.Connection
+    cursor: Any
+    """The driver's own, of that connection."""
     statements: Statements
     process: Process
     began: float
@@ -156,7 +158,7 @@ def _write(to: Transaction, moves: dict[str, tuple[Claim, int, Progress]], appen
         # In one order everywhere: two processes never wait for each other.
         for run_id, (claim, seen, progress) in sorted(moves.items())
     ]
-    if to.statements.move.write(to.connection, *rows) != len(rows):
+    if to.statements.move.write(to.cursor, *rows) != len(rows):
         return False
     _insert(to, appends)
     for claim, _, progress in moves.values():
@@ -180,9 +182,9 @@ def _insert(to: Transaction, appends: Sequence[Append]) -> None:
         for value in each.values
     ]  # fmt: skip
     if records:
-        to.statements.record.write(to.connection, *records)
+        to.statements.record.write(to.cursor, *records)
     if values:
-        to.statements.hold.write(to.connection, *values)
+        to.statements.hold.write(to.cursor, *values)
 
 
 # -------------------------------------------------------------------------------------------------------------- claims
@@ -215,7 +217,7 @@ class Accept:
             "owner": claim.owner,
             **progress.columns(),
         }
-        if to.statements.accept.write(to.connection, row) == 1:
+        if to.statements.accept.write(to.cursor, row) == 1:
             _insert(to, [self.append])
         else:
             there = to.lock(claim.run_id)
@@ -244,7 +246,7 @@ class ClaimRun:
                 self._refuse_while_alive(to, row.owner)
             self.taken = Claim(self.run_id, row.epoch + 1, to.process.id)
             to.statements.claim.write(
-                to.connection, {"run": self.run_id, "claimed": self.taken.epoch, "claimant": self.taken.owner}
+                to.cursor, {"run": self.run_id, "claimed": self.taken.epoch, "claimant": self.taken.owner}
             )
         to.move(self.taken, Progress.of_row(row))
         return self.taken
@@ -268,7 +270,7 @@ class Release:
         """Let the run go, unless another has it by now."""
         claim = self.claim
         mine = {"run": claim.run_id, "claimed": claim.epoch, "claimant": claim.owner}
-        to.statements.release.write(to.connection, mine)
+        to.statements.release.write(to.cursor, mine)
         to.drop(claim)
 
 
@@ -317,9 +319,9 @@ class Beat:
     def apply(self, to: Transaction) -> None:
         """Renew the lease of this process, and strike off those that are long gone."""
         process = to.process
-        to.statements.forget.write(to.connection, {"before": to.now - max(FORGOTTEN, to.lease)})
+        to.statements.forget.write(to.cursor, {"before": to.now - max(FORGOTTEN, to.lease)})
         to.statements.beat.write(
-            to.connection,
+            to.cursor,
             {"id": process.id, "host": process.host, "place": process.place, "pid": process.pid,
              "started": process.started, "began": to.began, "seen": to.now},
         )  # fmt: skip
@@ -331,4 +333,4 @@ class Leave:
 
     def apply(self, to: Transaction) -> None:
         """Strike off this process: whatever it still owns may be claimed at once."""
-        to.statements.leave.write(to.connection, {"process": to.process.id})
+        to.statements.leave.write(to.cursor, {"process": to.process.id})

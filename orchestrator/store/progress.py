@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.events import Answered, QuestionAsked, Record, RunFinished
@@ -58,25 +58,22 @@ def fold(progress: Progress, records: Iterable[Record], now: float) -> Progress:
     A waiting run goes on with whatever is recorded next. A run that is over stays so: a late result is still
     recorded, and changes nothing.
     """
-    seq = progress.last_seq
+    seq, asked = progress.last_seq, progress.asked
+    outcome, reached, reason = progress.outcome, progress.reached, progress.reason
     for record in records:
-        seq = record.seq
-        match record.event:
-            case RunFinished(outcome=outcome, goal=goal, reason=reason):
-                reason = None if reason is None else legible(reason)
-                progress = replace(progress, outcome=outcome, reached=goal, reason=reason)
-            case event if progress.outcome in OPEN:
-                if progress.outcome == "waiting":
-                    progress = Progress()
-                asked = progress.asked
-                if isinstance(event, QuestionAsked):
-                    until = None if event.until is None else now + event.until - record.at
-                    asked = (*(each for each in asked if each[0] != event.question), (event.question, until))
-                elif isinstance(event, Answered):
-                    asked = tuple(each for each in asked if each[0] != event.question)
-                if asked != progress.asked:
-                    progress = replace(progress, asked=asked)
-    return replace(progress, last_seq=seq)
+        seq, event = record.seq, record.event
+        if isinstance(event, RunFinished):
+            outcome, reached = event.outcome, event.goal
+            reason = None if event.reason is None else legible(event.reason)
+        elif outcome in OPEN:
+            if outcome == "waiting":
+                outcome, reached, reason, asked = "running", None, None, ()
+            if isinstance(event, QuestionAsked):
+                until = None if event.until is None else now + event.until - record.at
+                asked = (*(each for each in asked if each[0] != event.question), (event.question, until))
+            elif isinstance(event, Answered):
+                asked = tuple(each for each in asked if each[0] != event.question)
+    return Progress(seq, outcome, reached, reason, asked)
 
 
 def legible(text: str) -> str:

@@ -31,17 +31,13 @@ class Prepared:
         """Carry the statement out and return the rows that it finds."""
         return connection.exec_driver_sql(self._text, self._arguments(row))
 
-    def write(self, connection: sa.Connection, *rows: Row) -> int:
+    def write(self, cursor: Any, *rows: Row) -> int:
         """Carry the statement out, once for each row of parameters; return how many rows it changed in all."""
-        cursor = connection.connection.cursor()
-        try:
-            if len(rows) == 1:
-                cursor.execute(self._text, self._arguments(rows[0]))
-            else:
-                cursor.executemany(self._text, [self._arguments(row) for row in rows])
-            return int(cursor.rowcount)
-        finally:
-            cursor.close()
+        if len(rows) == 1:
+            cursor.execute(self._text, self._arguments(rows[0]))
+        else:
+            cursor.executemany(self._text, [self._arguments(row) for row in rows])
+        return int(cursor.rowcount)
 
     def _arguments(self, row: Row) -> Any:
         return row if self._order is None else tuple([row[name] for name in self._order])

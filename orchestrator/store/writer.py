@@ -7,6 +7,7 @@ of life by which others know that those runs are taken.
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -15,7 +16,6 @@ from itertools import groupby
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 from sqlalchemy import Connection
 
@@ -36,11 +36,10 @@ class _Misfit(Exception):
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """An operation, and who waits for it; ``wake`` calls a function on the event loop of the one who does."""
+    """An operation, and who waits for it."""
 
     operation: Operation
-    done: anyio.Event | None = None
-    wake: Callable[..., object] | None = None
+    done: asyncio.Future[None] | None = None
     result: Any = None
     error: Exception | None = None
 
@@ -81,13 +80,11 @@ class Writer:
         Raises:
             StoreError: It was refused, or could not be written.
         """
-        loop: Any = anyio.lowlevel.current_token().native_token
-        wake = loop.call_soon_threadsafe if hasattr(loop, "call_soon_threadsafe") else loop.run_sync_soon
-        done = anyio.Event()
-        job = _Job(operation, done, wake)
+        done = asyncio.get_running_loop().create_future()
+        job = _Job(operation, done)
         self._put(job)
         try:
-            await done.wait()
+            await done
         except BaseException:
             if undo is not None and not self._closed:
                 self._put(_Job(undo))
@@ -163,7 +160,14 @@ class Writer:
         def transaction(connection: Connection) -> tuple[Transaction, list[Any]]:
             self._statements = self._statements or Statements(connection.dialect)
             to = Transaction(
-                connection, self._statements, self._process, self._began, self._clock(), self._lease, self._known
+                connection,
+                connection.connection.cursor(),
+                self._statements,
+                self._process,
+                self._began,
+                self._clock(),
+                self._lease,
+                self._known,
             )
             if due:
                 Beat().apply(to)
@@ -215,17 +219,18 @@ def _collision(job: _Job) -> StoreError:
 
 def _tell(jobs: Sequence[_Job]) -> None:
     """Tell everybody who waits, each event loop once."""
-    waiting: dict[Callable[..., object], list[anyio.Event]] = {}
+    waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
     for job in jobs:
-        if job.wake is not None and job.done is not None:
-            waiting.setdefault(job.wake, []).append(job.done)
-    for wake, events in waiting.items():
+        if job.done is not None:
+            waiting.setdefault(job.done.get_loop(), []).append(job.done)
+    for loop, futures in waiting.items():
         try:
-            wake(_set_all, events)
+            loop.call_soon_threadsafe(_wake, futures)
         except RuntimeError:
             continue  # the event loop has ended: nobody waits any more
 
 
-def _set_all(events: Sequence[anyio.Event]) -> None:
-    for event in events:
-        event.set()
+def _wake(futures: Sequence[asyncio.Future[None]]) -> None:
+    for done in futures:
+        if not done.done():  # else whoever waited was cancelled
+            done.set_result(None)
