@@ -155,6 +155,7 @@ class Orchestrator(Connected):
         Raises:
             InputError: An input is missing, unknown or does not fit; or there is no such goal or node.
         """
+        await self.ready()
         run = self.start(inputs, goal=goal, down=down, seed=seed, run_id=run_id, faults=faults, **more)
         return await run.run()
 
@@ -174,7 +175,7 @@ class Orchestrator(Connected):
         """Prepare a run on the running event loop, without starting it: for callers that want to cancel it.
 
         The arguments are those of `run`, and *on_record*: called with every record as it happens, on the event loop; it
-        must be quick and not raise.
+        must be quick and not raise. What other processes know of nodes is known here after `ready`.
         """
         from orchestrator.drivers.local import LocalRun
         from orchestrator.drivers.values import Values
@@ -278,6 +279,7 @@ class Orchestrator(Connected):
         on_record: OnRecord | None = None,
     ) -> LocalRun:
         """Claim a recorded run and prepare to go on with it: for callers that want to cancel it, or answer at once."""
+        await self.ready()
         return await taken_over(
             self._runs,
             await self._runs.find(run_id),
@@ -313,6 +315,7 @@ class Orchestrator(Connected):
             with suppress(anyio.BrokenResourceError):  # the reader has left
                 send.send_nowait(record)
 
+        await self.ready()
         run = self.start(inputs, on_record=offer, **options)
 
         async def drive() -> None:
