@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.weight import View
+from tests.boards import Desk
 from tests.circuits import Ward, circuit, substitutes
 
 SAYS = "another process says: 5 failures in a row"
@@ -185,6 +187,35 @@ def test_what_was_heard_is_known_after_a_restart() -> None:
 def test_a_word_of_an_unknown_node_is_left_aside() -> None:
     """Others may run a newer graph of the same name."""
     assert not Ward().circuits.hear("new", "open", 10.0, SAYS)
+
+
+# ----------------------------------------------------------------------------------------------------------- the board
+
+
+def test_a_run_under_way_is_told_of_what_was_heard() -> None:
+    """Soon, though nothing is recorded here: its next step goes past the node; and a new run never tries it."""
+    desk = Desk()
+    seen: list[View] = []
+    desk.board.view("under way")
+    desk.board.subscribe("under way", seen.append)
+    desk.circuits.hear("a", "open", 20.0, SAYS)
+    desk.board.look()
+    desk.wait(0.06)
+    desk.board.tick()
+    for view in (*seen, desk.board.view("new")):
+        assert dict(view.vetoes) == {"a": f"circuit open for 20.0s: {SAYS}"}
+        assert view.open == ("a",)  # the last chance may pass it
+    assert len(seen) == 1
+
+
+def test_figures_of_earlier_processes_weigh_in_the_first_run() -> None:
+    """A node that failed every third call yesterday is dearer from the first run on, before it is called again."""
+    before, after = Desk(), Desk()
+    before.saw("a", *["ok", "ok", "external"] * 10, every=3.0)
+    after.circuits.restore(before.circuits.snapshot(), age=1.0)
+    after.board.look(restored=True)
+    weights = dict(after.board.view("first").weights)
+    assert weights["a"] > weights["b"]
 
 
 # ---------------------------------------------------------------------------------------------------------- own probes

@@ -152,8 +152,10 @@ async def test_an_outage_is_told_once_by_whoever_found_it(url: str, tmp_path: Pa
     async with graph(tmp_path, store=url) as a, graph(tmp_path, store=url) as b:
         await b.ready()
         await fail(a)
+        assert b._process is not None
         with anyio.fail_after(5):
-            while state(b) != "open":  # noqa: ASYNC110  # it moves in the background
+            # Nothing but the circuit is asked: looking at the board would bring it up to date.
+            while b._process.circuits.state("first") != "open":  # noqa: ASYNC110  # it moves in the background
                 await anyio.sleep(0.01)
         for _ in range(5):
             assert (await b.run(goal="page")).route == ("second",)
