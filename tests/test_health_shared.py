@@ -158,8 +158,24 @@ async def test_an_outage_is_told_once_by_whoever_found_it(url: str, tmp_path: Pa
             while b._process.circuits.state("first") != "open":  # noqa: ASYNC110  # it moves in the background
                 await anyio.sleep(0.01)
         for _ in range(5):
-            assert (await b.run(goal="page")).route == ("second",)
+            result = await b.run(goal="page")
+            assert [attempt.node for attempt in result.attempts] == ["second"]
             await a.run(goal="page")
+    assert await announced(url) == [("first", "open")]
+
+
+async def test_two_orchestrators_on_one_open_store(url: str, tmp_path: Path) -> None:
+    """In one process too, each hears of what the other has found, and not of itself."""
+    async with opened(url) as store, graph(tmp_path, store=store) as a, graph(tmp_path, store=store) as b:
+        await b.ready()
+        await fail(a)
+        with anyio.fail_after(5):
+            while state(b) != "open":  # noqa: ASYNC110  # it moves in the background
+                await anyio.sleep(0.01)
+        result = await b.run(goal="page")
+        assert [attempt.node for attempt in result.attempts] == ["second"]
+        assert a._process is not None
+        assert a._process.circuits.word("first") is not None
     assert await announced(url) == [("first", "open")]
 
 
@@ -187,7 +203,7 @@ async def test_a_cancelled_first_run_takes_nothing_along(url: str, tmp_path: Pat
             scope.cancel()
             await b.run(goal="page")
         assert scope.cancelled_caught
-        assert (await b.run(goal="page")).route == ("second",)
+        assert [attempt.node for attempt in (await b.run(goal="page")).attempts] == ["second"]
 
 
 def test_every_loop_begins_with_what_others_said_meanwhile(url: str, tmp_path: Path) -> None:

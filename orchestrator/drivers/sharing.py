@@ -93,7 +93,9 @@ class Sharing:
         self._pid = os.getpid()
         self._restored = False
         self._wait_until: float | None = None
-        self._own: set[str] = set()
+        self._own: set[int] = set()
+        """Numbers of what was said here and not yet read back. By number: several may share one open store."""
+        self._telling = asyncio.Lock()
         self._ready = asyncio.Event()
         self._news = asyncio.Event()
         self._unsaid: dict[str, _Said] = {}
@@ -131,6 +133,7 @@ class Sharing:
         if self._loop is None:
             # What waits for an event belongs to one loop.
             self._loop, self._ready, self._news = running, asyncio.Event(), asyncio.Event()
+            self._telling = asyncio.Lock()
             if self._unsaid:
                 self._news.set()
             self._context = contextvars.Context()
@@ -222,7 +225,9 @@ class Sharing:
         for node, said in tuple(self._unsaid.items()):
             # What is over by now is no news.
             if said.until is None or said.until > self._now():
-                await self._open().announce(self._graph, node, said.state, said.until, said.reason)
+                async with self._telling:  # its number is known before it is read back
+                    number = await self._open().announce(self._graph, node, said.state, said.until, said.reason)
+                    self._own.add(number)
             if self._unsaid.get(node) is said:
                 del self._unsaid[node]
 
@@ -252,22 +257,24 @@ class Sharing:
 
     async def _hear(self) -> None:
         store = self._open()
-        self._own.add(store.process)
         if not self._restored:
             await self._take_over(store)
         first = self._seq == 0
         latest: dict[str, Outage] = {}
-        for outage in await store.outages_since(self._graph, self._seq):
+        async with self._telling:
+            outages = await store.outages_since(self._graph, self._seq)
+        for outage in outages:
             self._seq = outage.seq
             latest[outage.node] = outage
         for outage in latest.values():
             seconds = None if outage.until is None else outage.until - self._now()
             over = seconds is not None and seconds <= 0
             # Of what was said before this process listened, only outages count that are not over.
-            if outage.process in self._own or over or (first and outage.state == "closed"):
+            if outage.seq in self._own or over or (first and outage.state == "closed"):
                 continue
             self._known[outage.node] = (outage.state, outage.until)  # an echo is no news
             self._heard(Heard(outage.node, outage.state, seconds, outage.reason, outage.process))
+        self._own = {number for number in self._own if number > self._seq}
 
     async def _take_over(self, store: Store) -> None:
         try:

@@ -54,7 +54,8 @@ class Orchestrator(Connected):
         clock: Returns seconds; only differences matter.
         environ: The environment whose secrets are kept out of errors and traces; default: the process's own.
         store: Where every run is recorded: a path, a URL (``sqlite:///…``, ``postgresql://…``) or an open `Store`;
-            default: nowhere, and a run that its process does not outlive is lost.
+            default: nowhere, and a run that its process does not outlive is lost. What is known of nodes is saved there
+            too, and told to all that run the same graph on it, where the policy gives health a say.
         model: Decides where no route is left, if the policy says so; default: the one that the policy names.
         ask: Called with all open questions when people are needed; default: the run ends `waiting`.
         monitors: Watch nodes in the background, outside runs; see `orchestrator.health.Monitor`.
