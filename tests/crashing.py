@@ -450,9 +450,9 @@ class Lives:
         """Fork a life; return its pid."""
         self._tell(told)
         self._said = []
-        word, pid = self._next(None)
-        assert word == "born"
-        return int(pid)
+        while (heard := self._next(None))[0] != "born":
+            self._said.append(tuple(heard))  # the life was quicker than whoever tells of its birth
+        return int(heard[1])
 
     def end(self, pid: int, kill_after: float | None = None) -> Ended:
         """Wait until a life is over; kill it some seconds after it was awake."""

@@ -126,6 +126,51 @@ def test_one_document() -> None:
     assert 0 <= graphs[0]["age"] < 60
 
 
+def announce(node: str, state: str, left: float, graph: str = "refund") -> None:
+    """Announce an outage as a process that runs the graph would."""
+
+    async def main() -> None:
+        async with Store.open(".orchestrator/runs.db") as store:
+            await store.announce(graph, node, state, store._clock() + left, "5 failures in a row")
+
+    anyio.run(main)
+
+
+def test_an_outage_that_was_told_is_shown_before_it_is_saved() -> None:
+    """What a process tells the others is newer than what it saved last, and says whose word it is, and how old."""
+    save([ADYEN, IDLE], attention=None)
+    announce("adyen", "open", 290.0)
+    announce("sepa", "open", 290.0)
+    announce("sepa", "closed", 0.0)
+    _, _, adyen, sepa = (re.split(r"\s{2,}", line) for line in health().stdout.splitlines())
+    assert adyen[:4] == ["adyen", "open", "12/12", "42ms"]
+    assert re.fullmatch(r"28\d\S*|29\d\S*|5m", adyen[4])
+    assert re.match(rf"5 failures in a row, says process {os.getpid()} on \S+ \S+ ago; 3 times slower", adyen[5])
+    assert sepa == ["sepa", "closed", "-", "-"]
+    (graph,) = json.loads(health("--json").stdout)["graphs"]
+    (outage,) = graph["outages"]
+    assert (outage["node"], outage["state"], outage["reason"]) == ("adyen", "open", "5 failures in a row")
+    assert 0 < outage["seconds"] <= 290
+
+
+def test_what_was_saved_after_an_outage_was_told_is_newer() -> None:
+    """A process that heard of it, and knows better, has the last word; whose outage it is stays in the document."""
+    announce("adyen", "open", 290.0)
+    save([ADYEN], attention=None)
+    assert "closed" in health().stdout
+    (graph,) = json.loads(health("--json").stdout)["graphs"]
+    assert (graph["nodes"][0]["state"], len(graph["outages"])) == ("closed", 1)
+
+
+def test_an_outage_of_a_graph_of_which_nothing_is_saved() -> None:
+    """Is shown; one that is over is not."""
+    announce("a", "open", 300.0, "travel")
+    announce("b", "open", -1.0, "other")
+    title, _, row = health().stdout.splitlines()
+    assert title.startswith("travel, as of ")
+    assert row.split()[:3] == ["a", "open", "-"]
+
+
 def test_a_file_names_the_graph() -> None:
     """Of a store with several graphs, FILE picks its own."""
     save([STRIPE])

@@ -61,6 +61,21 @@ class Flight:
     began: float
 
 
+def evidence(snapshot: dict[str, Any]) -> Any:
+    """Return what outcomes alone may move."""
+    counted = {
+        name: (
+            each["window"],
+            each["quota"],
+            each["unauthorised"],
+            each["circuit"]["growth"],
+            each["circuit"]["openings"],
+        )
+        for name, each in snapshot["nodes"].items()
+    }
+    return counted, snapshot["budgets"]
+
+
 class CircuitsMachine(RuleBasedStateMachine):
     """Groups of one to six nodes, `n0` and on; `n0` may provide a second value."""
 
@@ -327,6 +342,30 @@ class CircuitsMachine(RuleBasedStateMachine):
             copy.circuits.suspect([node], "region-eu", self.time + copy.apart + seconds)
         assert {name: self.circuits.state(name) for name in self.names} == before
 
+    @rule(
+        node=nodes,
+        state=st.sampled_from(["open", "open", "closed", "half_open"]),
+        seconds=st.sampled_from([2.0, 10.0, 1000.0, float("inf"), float("nan"), 0.0, -1.0, None]),
+    )
+    def hear(self, node: str, state: str, seconds: float | None) -> None:
+        """Another process speaks: no evidence, not told on, no bar to an own probe, and never longer than it says."""
+        before, said = self.circuits.state(node), self.circuits.word(node)
+        counted = evidence(self.circuits.snapshot())
+        moved = {copy.circuits.hear(node, state, seconds, "another process says: down") for copy in self.copies}
+        after = self.circuits.state(node)
+        assert counted == evidence(self.circuits.snapshot())
+        assert len(moved) == 1
+        if before == "half_open" or state == "half_open":
+            assert after == before
+        elif before == "open":
+            assert after == ("half_open" if state == "closed" and said is None else "open")
+        elif after != before:
+            assert (state, after) == ("open", "open")
+            assert self.circuits.open_for(node) <= min(COOLDOWN, math.inf if seconds is None else seconds)
+            assert self.circuits.word(node) is None
+        if before != "closed" and after != "half_open":
+            assert self.circuits.word(node) == said
+
     # ------------------------------------------------------------------------------------------------------- restarts
 
     @rule(age=st.sampled_from([0.0, 0.5, 30.0, 5000.0]), apart=st.sampled_from([0.0, -1000.0, 12345.5]))
@@ -408,6 +447,7 @@ class CircuitsMachine(RuleBasedStateMachine):
                 assert copy.circuits.state(name) == self.circuits.state(name)
                 assert copy.circuits.blocked(name) == self.circuits.blocked(name)
                 assert copy.circuits.retryable(name) == self.circuits.retryable(name)
+                assert (copy.circuits.word(name) is None) == (self.circuits.word(name) is None)
                 assert copy.circuits.open_for(name) == pytest.approx(self.circuits.open_for(name), abs=1e-6)
                 assert copy.circuits.share(name) == pytest.approx(self.circuits.share(name), abs=1e-6)
                 mine, other = self.circuits.figures(name), copy.circuits.figures(name)

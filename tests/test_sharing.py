@@ -138,6 +138,63 @@ def test_health_is_saved_while_it_moves(world: World) -> None:
     assert [data["n"] for _, data in world.shelf.saves] == [1, 2]
 
 
+def test_an_outage_is_saved_as_it_is_told(world: World) -> None:
+    """Not some seconds later: a crash right after it loses nothing, and whoever looks from outside sees its figures."""
+
+    async def script() -> None:
+        await asyncio.sleep(SAVE + 1.0)
+        assert world.shelf.saves == []
+        world.health = {"open": ["a"]}
+        world.sharing.note("a", "open", 60.0, "")
+        await asyncio.sleep(0.1)
+        assert [data for _, data in world.shelf.saves] == [{"open": ["a"]}]
+
+    world.run(script)
+
+
+def test_runs_that_come_together_wait_together(world: World) -> None:
+    """All of them begin with what was known, not only the one that came first; and each loop waits anew."""
+    world.shelf.data = ({"n": 1}, 1.0)
+    known: list[int] = []
+
+    async def one() -> None:
+        await world.sharing.begin()
+        known.append(len(world.restored))
+
+    async def together() -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(one)
+        await world.sharing.aclose()
+
+    world.clock.run(together)
+    assert known == [1, 1, 1]
+    world.shelf.say("a", "open", 1e6)
+    world.clock.advance(10.0)
+
+    async def again() -> None:
+        await world.sharing.begin()
+        assert [heard.node for _, heard in world.heard] == ["a"]
+        await world.sharing.aclose()
+
+    world.clock.run(again)
+    assert len(world.restored) == 1
+
+
+def test_who_cannot_wait_begins_all_the_same(world: World) -> None:
+    """`start` waits for nothing, and what is known is there a moment later."""
+    world.shelf.data = ({"n": 1}, 1.0)
+
+    async def main() -> None:
+        world.sharing.start()
+        assert world.restored == []
+        await asyncio.sleep(0.1)
+        assert len(world.restored) == 1
+        await world.sharing.aclose()
+
+    world.clock.run(main)
+
+
 def test_a_store_that_was_not_read_is_not_written_over(world: World) -> None:
     """While what was known cannot be read, less is not put in its place; later it is taken over, then saved."""
     world.shelf.ill = "unreadable"

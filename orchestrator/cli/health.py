@@ -1,11 +1,11 @@
-"""``orchestrator health``: how nodes are doing, as the last process that ran the graph knew it."""
+"""``orchestrator health``: how nodes are doing, as the processes that run the graph save it and tell each other."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from orchestrator.health.rows import HealthRow
     from orchestrator.health.signal import Signal
-    from orchestrator.store import Store
+    from orchestrator.store import Outage, Store
 
 __all__ = ("command",)
 
@@ -33,6 +33,23 @@ COLOURS = {"closed": "green", "half-open": "yellow", "open": "red"}
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """An outage that goes on, as a process told the others of it; times are seconds."""
+
+    node: str
+    state: str
+    seconds: float | None
+    """How much longer; None: until somebody says something else."""
+    reason: str
+    process: str
+    ago: float
+
+    def __str__(self) -> str:
+        host, _, pid = self.process.rpartition(":")[0].rpartition(":")
+        return f"{self.reason}, says process {pid} on {host} {_span(self.ago)} ago"
+
+
+@dataclass(frozen=True, slots=True)
 class Sheet:
     """The health of one graph, with its age in seconds."""
 
@@ -40,6 +57,7 @@ class Sheet:
     age: float
     rows: tuple[HealthRow, ...]
     attention: Signal | None
+    outages: tuple[Told, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
@@ -49,7 +67,12 @@ class Sheet:
             "age": self.age,
             "attention": None if self.attention is None else asdict(self.attention),
             "nodes": nodes,
+            "outages": [asdict(outage) for outage in self.outages],
         }
+
+    def notes(self, row: HealthRow) -> tuple[str, ...]:
+        """Return what processes say of a node's outage."""
+        return tuple(str(outage) for outage in self.outages if outage.node == row.node and row.state == "open")
 
 
 @click.command("health")
@@ -61,7 +84,8 @@ def command(file: Path | None, watch: bool, store: str | None, as_json: bool) ->
     """Show how the nodes of the graph FILE are doing, or those of every graph in the run log.
 
     A node is closed (in use), open (out of use until it may be probed) or half-open (its next call is the probe). Its
-    figures are those that the processes which run the graph save every few seconds.
+    figures are those that the processes which run the graph save every few seconds, and with every outage. What they
+    tell each other of outages is shown at once.
     """
     import anyio
 
@@ -96,12 +120,43 @@ async def _sheets(store: Store, graph: str | None) -> list[Sheet]:
     from orchestrator.redact import Redactor
 
     redact = Redactor.from_environment((), os.environ).redact
-    sheets = []
+    sheets: dict[str, Sheet] = {}
     for saved in await store.healths(graph):
         rows = rows_of(saved.data, saved.age)
         if rows:
-            sheets.append(Sheet(saved.graph, saved.age, redact(rows), redact(attention_of(saved.data))))
-    return sheets
+            sheets[saved.graph] = Sheet(saved.graph, saved.age, redact(rows), redact(attention_of(saved.data)))
+    told: dict[str, dict[str, Outage]] = {}
+    for outage in await store.outages_since(graph, 0):
+        told.setdefault(outage.graph, {})[outage.node] = outage
+    now = datetime.now(UTC).timestamp()  # noqa: TID251  # processes on other machines say when, too
+    for name, outages in told.items():
+        going_on = [redact(_told(each, now)) for each in outages.values() if _goes_on(each, now)]
+        if going_on:
+            sheets[name] = _with(sheets.get(name), name, going_on)
+    return [sheets[name] for name in sorted(sheets)]
+
+
+def _goes_on(outage: Outage, now: float) -> bool:
+    return outage.state == "open" and (outage.until is None or outage.until > now)
+
+
+def _told(outage: Outage, now: float) -> Told:
+    left = None if outage.until is None else outage.until - now
+    return Told(outage.node, outage.state, left, outage.reason, outage.process, max(now - outage.at, 0.0))
+
+
+def _with(sheet: Sheet | None, graph: str, outages: Sequence[Told]) -> Sheet:
+    """Return a sheet with outages; what was saved before one of them was told does not know it yet."""
+    from orchestrator.health.rows import HealthRow
+
+    if sheet is None:
+        sheet = Sheet(graph, max(each.ago for each in outages), (), None)
+    rows = {row.node: row for row in sheet.rows}
+    for each in outages:
+        row = rows.get(each.node) or HealthRow(each.node, "open", 0.0, 0.0, 1.0, None, 0.0, None, None, (), 1.0, 1.0)
+        if each.node not in rows or each.ago < sheet.age:
+            rows[each.node] = replace(row, state="open", open_for=each.seconds or 0.0)
+    return replace(sheet, rows=tuple(rows.values()), outages=tuple(outages))
 
 
 def _nothing(graph: str | None) -> str:
@@ -150,7 +205,7 @@ async def _print_changes(store: Store, graph: str | None) -> None:
                 is_now = (_state(row), row.last_error or "", *(signal.reason for signal in row.reasons))
                 if told.get((sheet.graph, row.node)) != is_now:
                     told[sheet.graph, row.node] = is_now
-                    cells = [cell for cell in _cells(row) if cell]
+                    cells = [cell for cell in _cells(row, sheet.notes(row)) if cell]
                     click.echo(f"{_clock()}  {sheet.graph}  {'  '.join(cells)}")
         await anyio.sleep(EVERY)
 
@@ -170,7 +225,7 @@ def _text(sheet: Sheet) -> Text:
     title = f"{sheet.graph}, as of {_span(sheet.age)} ago"
     if attention is not None:
         title += f"; attention: {attention.node}, {attention.reason}"
-    lines = [HEAD, *(_cells(row) for row in sheet.rows)]
+    lines = [HEAD, *(_cells(row, sheet.notes(row)) for row in sheet.rows)]
     widths = _widths(lines)
     text = Text(title, no_wrap=True, overflow="ellipsis")
     for number, cells in enumerate(lines):
@@ -187,9 +242,11 @@ def _widths(lines: Iterable[Sequence[str]]) -> list[int]:
     return [max(map(len, column)) for column in zip(*lines, strict=True)]
 
 
-def _cells(row: HealthRow) -> tuple[str, ...]:
+def _cells(row: HealthRow, told: Sequence[str] = ()) -> tuple[str, ...]:
     tried = row.n > 0
-    notes = list(dict.fromkeys(signal.reason for signal in row.reasons))
+    # Of an outage that others were told of, the circuit's own words say the same again.
+    reasons = (signal.reason for signal in row.reasons if not (told and signal.open))
+    notes = list(dict.fromkeys((*told, *reasons)))
     if row.share < 1:
         notes.append(f"gets {row.share:.0%} of its share")
     if row.spent:
@@ -199,7 +256,7 @@ def _cells(row: HealthRow) -> tuple[str, ...]:
         _state(row),
         f"{row.ok:.0f}/{row.n:.0f}" if tried else "-",
         "-" if row.latency_ms is None else _span(row.latency_ms / 1000),
-        _span(row.open_for) if row.state == "open" else "",
+        _span(row.open_for) if row.state == "open" and row.open_for else "",
         f"{row.last_error} {_span(row.last_error_ago or 0.0)} ago" if row.last_error else "",
         "; ".join(notes),
     )

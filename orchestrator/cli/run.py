@@ -97,6 +97,7 @@ async def _run(
 ) -> RunResult:
     async with orchestrator:
         narrate = narrator(orchestrator.redactor, events=events, quiet=quiet)
+        await orchestrator.ready()
         return await drive(orchestrator.start(given, faults=plan, on_record=narrate, **options))
 
 

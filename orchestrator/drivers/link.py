@@ -38,7 +38,7 @@ class Link:
         board: The process's board.
         run_id: The run.
         clock: The board's clock.
-        recorded: Called when the board has been told something.
+        recorded: Called with every outcome that the board has been told.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Link:
         run_id: str,
         *,
         clock: Callable[[], float],
-        recorded: Callable[[], None] = lambda: None,
+        recorded: Callable[[Outcome], object] = lambda outcome: None,
     ) -> None:
         self._board = board
         self._run_id = run_id
@@ -74,19 +74,18 @@ class Link:
     def ended(self, fact: AttemptEnded, *, headroom: float | None = None) -> None:
         """Say how an attempt went."""
         failure = fact.failure
-        self._board.record(
-            Outcome(
-                fact.node,
-                evidence_of(fact.outcome, failure),
-                self._clock(),
-                fact.seconds,
-                None if failure is None else failure.type,
-                None if failure is None else failure.retry_after,
-                headroom,
-                self._run_id,
-            )
+        outcome = Outcome(
+            fact.node,
+            evidence_of(fact.outcome, failure),
+            self._clock(),
+            fact.seconds,
+            None if failure is None else failure.type,
+            None if failure is None else failure.retry_after,
+            headroom,
+            self._run_id,
         )
-        self._recorded()
+        self._board.record(outcome)
+        self._recorded(outcome)
 
     def end(self) -> None:
         """The run is over, or nobody drives it any more."""

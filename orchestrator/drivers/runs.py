@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,7 @@ class Runs:
         self._keep = keep
         self._source = source
         self._store: Store | None = None
+        self._opened_in = 0
         self._unreleased: list[Claim] = []
         self.now = now
 
@@ -57,7 +59,9 @@ class Runs:
 
         if self._given is None:
             raise InputError("this orchestrator records nothing; give it a store, such as store='runs.db'")
-        if self._store is None:
+        if self._store is None or self._opened_in != os.getpid():
+            # A forked process has neither the threads nor the connections of its parent's.
+            self._opened_in = os.getpid()
             given = self._given() if callable(self._given) else self._given
             self._store = given if isinstance(given, Store) else Store.open(given)
         return self._store
@@ -126,5 +130,5 @@ class Runs:
     async def aclose(self) -> None:
         """Close the store, unless it was given open."""
         store, self._store = self._store, None
-        if store is not None and store is not self._given:
+        if store is not None and store is not self._given and self._opened_in == os.getpid():
             await store.aclose()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,8 +27,8 @@ POLL = 0.3
 SAVE = 5.0
 """Seconds between two saves: what a crash may lose."""
 RESTORE_SECONDS = 2.0
-"""How long the first run waits for what was known before; it is taken over later where that is not enough. The store
-is being opened meanwhile, which the run's own first record would have to wait for anyway."""
+"""How long the first runs wait for what is known; it is taken over later where that is not enough. The store is being
+opened meanwhile, which a run's own first record would have to wait for anyway."""
 SAME = 0.5
 """Seconds by which two ends of an outage may differ and still be the same one."""
 CLOSE_SECONDS = 2.0
@@ -89,9 +90,12 @@ class Sharing:
         self._report = report
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._pid = os.getpid()
         self._restored = False
-        self._waited = False
-        self._own: set[str] = set()
+        self._wait_until: float | None = None
+        self._own: set[int] = set()
+        """Numbers of what was said here and not yet read back. By number: several may share one open store."""
+        self._telling = asyncio.Lock()
         self._ready = asyncio.Event()
         self._news = asyncio.Event()
         self._unsaid: dict[str, _Said] = {}
@@ -102,16 +106,34 @@ class Sharing:
     # ------------------------------------------------------------------------------------------------------ lifetimes
 
     async def begin(self) -> None:
-        """Begin on the running event loop, and wait a moment for what was known before.
+        """Begin as `start` does, and wait a moment for what was known before, and for what others say now.
 
-        To be called with every run; only the first one waits, and never for long.
+        To be called before every run; only the first ones wait, and never for long.
         """
-        if self._loop is not None and self._loop.is_closed():
-            self._loop, self._tasks = None, {}
+        self.start()
+        running = asyncio.get_running_loop()
+        if running is not self._loop or self._ready.is_set():
+            return
+        if self._wait_until is None:
+            self._wait_until = running.time() + RESTORE_SECONDS
+        left = self._wait_until - running.time()
+        if left > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ready.wait(), left)
+
+    def start(self) -> None:
+        """Begin on the running event loop, or mend what was cancelled from outside; at best nothing is to be done.
+
+        While it lives on one loop, runs on another find it at work there.
+        """
+        if self._pid != os.getpid() or (self._loop is not None and self._loop.is_closed()):
+            # A forked process has the tasks of its parent, but not the loop that would carry them out.
+            self._pid, self._loop, self._tasks, self._wait_until = os.getpid(), None, {}, None
         running = asyncio.get_running_loop()
         if self._loop is None:
             # What waits for an event belongs to one loop.
             self._loop, self._ready, self._news = running, asyncio.Event(), asyncio.Event()
+            self._telling = asyncio.Lock()
             if self._unsaid:
                 self._news.set()
             self._context = contextvars.Context()
@@ -121,16 +143,12 @@ class Sharing:
             if name not in self._tasks:
                 task = self._tasks[name] = running.create_task(round_(), context=self._context)
                 task.add_done_callback(partial(self._ended, name))
-        if not self._restored and not self._waited:
-            self._waited = True
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._ready.wait(), RESTORE_SECONDS)
 
     async def aclose(self) -> None:
         """Tell and save what is left, for a moment at most, and end. It may be begun again."""
         loop, tasks = self._loop, tuple(self._tasks.values())
-        self._loop, self._tasks = None, {}
-        if loop is None or loop.is_closed():
+        self._loop, self._tasks, self._wait_until = None, {}, None
+        if loop is None or loop.is_closed() or self._pid != os.getpid():
             return
         if loop is not asyncio.get_running_loop():
             loop.call_soon_threadsafe(_cancel, tasks)
@@ -156,10 +174,14 @@ class Sharing:
 
     # ------------------------------------------------------------------------------------------------------- speaking
 
+    def touch(self) -> None:
+        """Take note that something was recorded: it is saved soon."""
+        self._touched = True
+
     def note(self, node: str, state: str, seconds: float | None, reason: str) -> None:
         """Take how a node is after an outcome was recorded; other processes are told soon if that is news to them.
 
-        To be called on the event loop. What is no news costs next to nothing, and only a node's latest state is told.
+        What is no news costs next to nothing, and only a node's latest state is told.
 
         Args:
             node: The node.
@@ -176,14 +198,26 @@ class Sharing:
             return
         self._known[node] = (state, until)
         self._unsaid[node] = _Said(state, until, reason)
-        self._news.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        """Have it told; runs of another loop may note something too."""
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return  # it is told when it is begun again
+        if loop is asyncio.get_running_loop():
+            self._news.set()
+        else:
+            with suppress(RuntimeError):  # it was closed just now
+                loop.call_soon_threadsafe(self._news.set)
 
     async def _tell(self) -> None:
         while True:
             await self._news.wait()
             self._news.clear()
             await self._ready.wait()
-            if not await self._attempt(self._tell_all):
+            # Saved at once too: whoever looks from outside sees the news with its figures, and a crash loses none.
+            if not (await self._attempt(self._tell_all) and await self._attempt(self._save_now)):
                 await asyncio.sleep(POLL)
                 self._news.set()
 
@@ -191,7 +225,9 @@ class Sharing:
         for node, said in tuple(self._unsaid.items()):
             # What is over by now is no news.
             if said.until is None or said.until > self._now():
-                await self._open().announce(self._graph, node, said.state, said.until, said.reason)
+                async with self._telling:  # its number is known before it is read back
+                    number = await self._open().announce(self._graph, node, said.state, said.until, said.reason)
+                    self._own.add(number)
             if self._unsaid.get(node) is said:
                 del self._unsaid[node]
 
@@ -221,22 +257,24 @@ class Sharing:
 
     async def _hear(self) -> None:
         store = self._open()
-        self._own.add(store.process)
         if not self._restored:
             await self._take_over(store)
         first = self._seq == 0
         latest: dict[str, Outage] = {}
-        for outage in await store.outages_since(self._graph, self._seq):
+        async with self._telling:
+            outages = await store.outages_since(self._graph, self._seq)
+        for outage in outages:
             self._seq = outage.seq
             latest[outage.node] = outage
         for outage in latest.values():
             seconds = None if outage.until is None else outage.until - self._now()
             over = seconds is not None and seconds <= 0
             # Of what was said before this process listened, only outages count that are not over.
-            if outage.process in self._own or over or (first and outage.state == "closed"):
+            if outage.seq in self._own or over or (first and outage.state == "closed"):
                 continue
             self._known[outage.node] = (outage.state, outage.until)  # an echo is no news
             self._heard(Heard(outage.node, outage.state, seconds, outage.reason, outage.process))
+        self._own = {number for number in self._own if number > self._seq}
 
     async def _take_over(self, store: Store) -> None:
         try:

@@ -97,7 +97,7 @@ class Board:
                 bound=patience,
                 stale=policy.health.stale,
                 report=self._in_trouble,
-                changed=self._monitor_changed,
+                changed=self.look,
             )
             for monitor in monitors
         )
@@ -220,6 +220,12 @@ class Board:
         times = (self._news.due, self._moves.due, self._watching.good_until, self._leases.next_change())
         ahead = min([at for at in (*times, self._drift_at()) if at is not None])
         return max(ahead - now, 0.0) if ahead < math.inf else None
+
+    def look(self, *, restored: bool = False) -> None:
+        """See at once what the circuits were told from elsewhere; *restored* ones move the weights of the next run."""
+        self._look(self._clock())
+        if restored:
+            self._move(self._clock())
 
     # ---------------------------------------------------------------------------------------------------- what is told
 
@@ -382,9 +388,6 @@ class Board:
     def _drift_at(self) -> float:
         """Return when weights are looked at again though nothing is recorded."""
         return self._moved_at + self._health.long if self._drifting else math.inf
-
-    def _monitor_changed(self) -> None:
-        self._look(self._clock())
 
     def _in_trouble(self, line: str) -> None:
         if self._report is not None:

@@ -101,6 +101,10 @@ class NodeCircuit:
             self.growth += 1
         self.opened_at, self.until, self.reason, self.lease = now, now + pause, reason, None
 
+    def hear(self, now: float, until: float, reason: str) -> None:
+        """Open it on another's word: no failure of its own makes the next cooldown longer."""
+        self.opened_at, self.until, self.reason, self.lease = now, until, reason, None
+
     def close(self, now: float) -> None:
         """Close it; the node's share of traffic grows from here."""
         self.opened_at, self.until, self.lease, self.reason = None, -math.inf, None, ""

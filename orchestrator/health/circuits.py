@@ -106,6 +106,57 @@ class Circuits:
                 standing.circuit.suspicion = reason
                 self._await_changes(standing, now)
 
+    def hear(self, node: str, state: str, seconds: float | None, reason: str) -> bool:
+        """Take what another process says of *node*; it is no evidence, and never tells of itself (`word`).
+
+        Of an outage: a closed circuit opens until then, for `circuit.max_cooldown` at most, if its groups can spare the
+        node and this process has seen nothing better of it itself. Where it may not open, the node is suspect
+        meanwhile: half of the usual failures do. A circuit that is open or half-open stays as it is: its next probe
+        is this process's own, and nobody can put it off for ever. Of an end: an outage that was only heard of is
+        half-open, because one probe finds out whether the node can be reached from here, and a herd breaks it.
+
+        Args:
+            node: The node. One that is unknown is left aside.
+            state: open or closed; of anything else time itself tells.
+            seconds: How much longer it is open; None: not known.
+            reason: Why, in words that name another process.
+
+        Returns:
+            Whether the state of the circuit is another one.
+        """
+        standing = self._nodes.get(node)
+        if standing is None:
+            return False
+        now, circuit = self._clock.now(), standing.circuit
+        longest = circuit.policy.max_cooldown
+        seconds = longest if seconds is None else min(seconds, longest)
+        if state == "open" and seconds > 0 and circuit.opened_at is None:
+            until = now + seconds
+            outweighed = standing.hearsay.outweighed(standing.window, now)
+            standing.hearsay.listened(now, until)
+            if outweighed or not self._groups.room(node, circuit.policy.share):
+                circuit.suspect_until, circuit.suspicion = max(circuit.suspect_until, until), reason
+            else:
+                circuit.hear(now, until, reason)
+                self._groups.take_out(node)
+        elif state == "closed" and circuit.state(now) == "open" and not standing.hearsay.own:
+            circuit.hear(now, now, reason)
+        self._await_changes(standing, now)
+        told, standing.told = standing.told, standing.status(now)
+        return told != standing.told
+
+    def word(self, node: str) -> tuple[State, float, str] | None:
+        """Return what others are to be told of *node*: its state, for how long it is open, and why.
+
+        None: nothing, because this process has no evidence of its own since it heard of others.
+        """
+        standing, now = self._nodes[node], self._clock.now()
+        if not standing.hearsay.own:
+            return None
+        circuit = standing.circuit
+        state = circuit.state(now)
+        return state, circuit.until - now if state == "open" else 0.0, circuit.reason
+
     def admit(self, node: str) -> None:
         """Put *node* back into use, on the word of an operator: its credentials or its quota are in order again."""
         standing, now = self._nodes[node], self._clock.now()
@@ -228,6 +279,7 @@ class Circuits:
                     self._groups.take_out(name)
                 else:
                     standing.circuit.close(now)
+                    standing.hearsay.own = False
         for name in known:
             if self._nodes[name].unauthorised:
                 self._groups.take_out(name)
@@ -261,9 +313,12 @@ class Circuits:
             standing.circuit.give_back(outcome.run_id)
 
     def _succeeded(self, standing: Standing, outcome: Outcome, now: float, began: float) -> None:
-        standing.window.succeeded(now, outcome.seconds)
+        if outcome.probe:
+            standing.window.probed(ok=True)
+        else:
+            standing.window.succeeded(now, outcome.seconds)
+            standing.quota.passed(began)
         self._pay(outcome, succeeded=True)
-        standing.quota.passed(began)
         if standing.unauthorised and began >= standing.refused_at:
             standing.unauthorised = False
             if standing.circuit.opened_at is None:
@@ -277,7 +332,10 @@ class Circuits:
 
     def _failed(self, standing: Standing, outcome: Outcome, now: float, began: float, origin: Origin) -> None:
         circuit, name = standing.circuit, standing.node.name
-        standing.window.failed(now, origin, outcome.seconds)
+        if outcome.probe:
+            standing.window.probed(ok=False)
+        else:
+            standing.window.failed(now, origin, outcome.seconds)
         self._pay(outcome, succeeded=False)
         state = circuit.state(now)
         if state == "closed":
@@ -285,11 +343,13 @@ class Circuits:
             reason = circuit.trigger(standing.window, origin, now)
             if reason is not None and self._groups.room(name, circuit.policy.share):
                 circuit.open(now, reason)
+                standing.hearsay.opened()
                 self._groups.take_out(name)
         elif state == "half_open":
             unasked = began >= circuit.until and not circuit.leased_to_another(outcome.run_id, now)
             if self._is_probe(standing, outcome, now) or unasked:
                 circuit.open(now, f"a probe failed: {outcome.error or outcome.evidence}")
+                standing.hearsay.opened()
         circuit.give_back(outcome.run_id)
 
     def _is_probe(self, standing: Standing, outcome: Outcome, now: float) -> bool:
@@ -297,6 +357,7 @@ class Circuits:
 
     def _close(self, standing: Standing, now: float) -> None:
         if standing.circuit.opened_at is not None:
+            standing.hearsay.closed(now, standing.circuit.pause)
             standing.circuit.close(now)
             standing.window.restart()
         if not standing.unauthorised:

@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.graph import Node
 from orchestrator.health.circuit import NodeCircuit, State
+from orchestrator.health.hearsay import Hearsay
 from orchestrator.health.quota import Quota
 from orchestrator.health.window import Window
 from orchestrator.policy import Circuit, Policy
@@ -29,6 +30,7 @@ class Standing:
         self.circuit = NodeCircuit(circuit, node.name, seed)
         self.window = Window(circuit.window, policy.health.latency)
         self.quota = Quota(policy.retry.backoff, policy.retry.max_backoff, circuit.slow_start, circuit.window)
+        self.hearsay = Hearsay()
         self.unauthorised = False
         self.refused_at = -math.inf
         self.awaited: tuple[float, ...] = ()
@@ -70,6 +72,7 @@ class Standing:
             "circuit": self.circuit.snapshot(now),
             "window": self.window.snapshot(now),
             "quota": self.quota.snapshot(now),
+            "hearsay": self.hearsay.snapshot(now),
             "unauthorised": now - self.refused_at if self.unauthorised else None,
             "told": list(self.told),
         }
@@ -79,6 +82,7 @@ class Standing:
         self.circuit.restore(data["circuit"], then)
         self.window.restore(data["window"], then)
         self.quota.restore(data["quota"], then)
+        self.hearsay.restore(data.get("hearsay", {}), then)
         self.unauthorised = data["unauthorised"] is not None
         self.refused_at = then - data["unauthorised"] if self.unauthorised else -math.inf
         state, unauthorised, limited = data["told"]

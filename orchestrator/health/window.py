@@ -65,6 +65,8 @@ class Window:
     external_row: int = 0
     """Failures since the last success."""
     timeout_row: int = 0
+    probe_row: int = 0
+    """Failed probes since the last success, of a probe or a call."""
     measured_ok: float = 0.0
     measured: float = 0.0
     latency: float | None = None
@@ -77,7 +79,7 @@ class Window:
         """Count a success that took *seconds*."""
         self._forget(now)
         self.ok += 1
-        self.external_row = self.timeout_row = 0
+        self.external_row = self.timeout_row = self.probe_row = 0
         self._measure(now, 1.0)
         self._took(now, seconds)
 
@@ -94,13 +96,21 @@ class Window:
                 self._took(now, seconds)
         self._measure(now, 0.0)
 
+    def probed(self, *, ok: bool) -> None:
+        """Count an active probe: failures in a row, and nothing else.
+
+        A call of another kind, often of a cheap page, says nothing about how well or how fast real calls go; and while
+        it is answered, failures of real calls go on being a row.
+        """
+        self.probe_row = 0 if ok else self.probe_row + 1
+
     def note(self, now: float, error: str) -> None:
         """Remember the last error, whatever it is evidence of."""
         self.last_error, self.last_error_at = error, now
 
     def in_a_row(self, origin: Origin) -> int:
-        """Return the failures of this origin since the last success."""
-        return self.external_row if origin == "external" else self.timeout_row
+        """Return the failures of this origin since the last success, and those of probes."""
+        return (self.external_row if origin == "external" else self.timeout_row) + self.probe_row
 
     def rate(self, origin: Origin, volume: int) -> float | None:
         """Return the decayed success rate against one origin; None where too little was seen to speak of a rate.
@@ -115,7 +125,7 @@ class Window:
     def restart(self) -> None:
         """Judge afresh from here on; what was measured stays."""
         self.ok = self.external = self.timeout = 0.0
-        self.external_row = self.timeout_row = 0
+        self.external_row = self.timeout_row = self.probe_row = 0
 
     def figures(self, now: float, declared: float, prior: int) -> Figures:
         """Return what is measured, decayed to *now*.

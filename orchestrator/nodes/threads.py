@@ -69,12 +69,15 @@ class Threads:
         return outcome.result()
 
     def _worker(self) -> _Worker:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            worker = _Worker(self._idle)
-            worker.start()
-            return worker
+        while True:
+            try:
+                worker = self._idle.pop()
+            except IndexError:
+                worker = _Worker(self._idle)
+                worker.start()
+                return worker
+            if worker.is_alive():
+                return worker  # a forked process has the threads of its parent, none of them alive
 
 
 class _Worker(threading.Thread):

@@ -71,6 +71,7 @@ class Connected(Configured):
         self._ask = ask
         self._monitors = tuple(monitors)
         self._process: Vitals | None = None
+        self._alone = False
         self._lanes = Lanes(self.policy.overload, clock=self._clock)
         self._begin: Begin = _begin
         self._seen: Callable[[str, Record], object] | None = None
@@ -88,6 +89,8 @@ class Connected(Configured):
     ) -> Self:
         """Return a copy in surroundings of its own, such as a test's; this orchestrator stays as it is.
 
+        It knows nothing of other processes or of earlier ones, and tells them nothing.
+
         Args:
             clock: Returns seconds, as for `Orchestrator`.
             bind: Returns the bindings, given what binds the graph anew.
@@ -99,7 +102,7 @@ class Connected(Configured):
         """
         copied = copy(self)
         copied._clock, copied._binder, copied._bindings = clock, bind, None
-        copied._process, copied._lanes = None, Lanes(self.policy.overload, clock=clock)
+        copied._alone, copied._process, copied._lanes = True, None, Lanes(self.policy.overload, clock=clock)
         copied._begin, copied._seen, copied._runs, copied._streams = begin, on_record, runs, set()
         if model is not None:
             copied._model, copied._own_model = model, False
@@ -155,9 +158,22 @@ class Connected(Configured):
                 monitors=self._monitors,
                 probes=self._bound().probes,
                 report=self._outlets.report,
+                store=self._runs.open if self._runs.durable and not self._alone else None,
+                now=self._runs.now,
+                redact=self._redactor.redact,
             )
         self._process.start()
         return self._process
+
+    async def ready(self) -> None:
+        """Wait, for two seconds at most, until it is known how nodes were in earlier processes, and are in others.
+
+        Only the first runs have something to wait for, and only with a store and a policy that gives health a say.
+        Whatever runs does so itself, but `start`, which cannot.
+        """
+        vitals = self._vitals()
+        if vitals is not None:
+            await vitals.ready()
 
     def _decider(self) -> DecisionModel | None:
         if self._model is None and self.policy.escalation.by == "model":
@@ -174,12 +190,12 @@ class Connected(Configured):
 
     async def aclose(self) -> None:
         """Close what was opened: HTTP clients, the store, telemetry. The orchestrator can be used again afterwards."""
+        if self._process is not None:
+            await self._process.aclose()
         bindings, self._bindings = self._bindings, None
         model, self._model = self._model, None if self._own_model else self._model
         for close in [*(bindings.closers if bindings else ()), *([model.aclose] if self._own_model and model else [])]:
             await close()
-        if self._process is not None:
-            await self._process.aclose()
         await self._runs.aclose()
         await self._outlets.aclose()
 

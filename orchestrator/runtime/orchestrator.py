@@ -54,7 +54,8 @@ class Orchestrator(Connected):
         clock: Returns seconds; only differences matter.
         environ: The environment whose secrets are kept out of errors and traces; default: the process's own.
         store: Where every run is recorded: a path, a URL (``sqlite:///…``, ``postgresql://…``) or an open `Store`;
-            default: nowhere, and a run that its process does not outlive is lost.
+            default: nowhere, and a run that its process does not outlive is lost. What is known of nodes is saved there
+            too, and told to all that run the same graph on it, where the policy gives health a say.
         model: Decides where no route is left, if the policy says so; default: the one that the policy names.
         ask: Called with all open questions when people are needed; default: the run ends `waiting`.
         monitors: Watch nodes in the background, outside runs; see `orchestrator.health.Monitor`.
@@ -155,6 +156,7 @@ class Orchestrator(Connected):
         Raises:
             InputError: An input is missing, unknown or does not fit; or there is no such goal or node.
         """
+        await self.ready()
         run = self.start(inputs, goal=goal, down=down, seed=seed, run_id=run_id, faults=faults, **more)
         return await run.run()
 
@@ -174,7 +176,7 @@ class Orchestrator(Connected):
         """Prepare a run on the running event loop, without starting it: for callers that want to cancel it.
 
         The arguments are those of `run`, and *on_record*: called with every record as it happens, on the event loop; it
-        must be quick and not raise.
+        must be quick and not raise. What other processes know of nodes is known here after `ready`.
         """
         from orchestrator.drivers.local import LocalRun
         from orchestrator.drivers.values import Values
@@ -278,6 +280,7 @@ class Orchestrator(Connected):
         on_record: OnRecord | None = None,
     ) -> LocalRun:
         """Claim a recorded run and prepare to go on with it: for callers that want to cancel it, or answer at once."""
+        await self.ready()
         return await taken_over(
             self._runs,
             await self._runs.find(run_id),
@@ -313,6 +316,7 @@ class Orchestrator(Connected):
             with suppress(anyio.BrokenResourceError):  # the reader has left
                 send.send_nowait(record)
 
+        await self.ready()
         run = self.start(inputs, on_record=offer, **options)
 
         async def drive() -> None:

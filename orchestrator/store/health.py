@@ -94,9 +94,11 @@ def _data(row: Any) -> dict[str, Any]:
     return data
 
 
-def announced(connection: sa.Connection, graph: str, seq: int) -> tuple[Outage, ...]:
-    """Return what was announced of a graph's nodes after a number, in order."""
-    query = sa.select(outages).where(outages.c.graph == legible(graph), outages.c.seq > seq).order_by(outages.c.seq)
+def announced(connection: sa.Connection, graph: str | None, seq: int) -> tuple[Outage, ...]:
+    """Return what was announced of the nodes of a graph, or of all, after a number, in order."""
+    query = sa.select(outages).where(outages.c.seq > seq).order_by(outages.c.seq)
+    if graph is not None:
+        query = query.where(outages.c.graph == legible(graph))
     return tuple(
         Outage(row.seq, row.graph, row.node, row.state, row.until, row.reason, row.process, row.at)
         for row in connection.execute(query)

@@ -202,8 +202,11 @@ class Store:
         number: int = await self._writer.write(health.Announce(graph, node, state, until, reason))
         return number
 
-    async def outages_since(self, graph: str, seq: int) -> tuple[Outage, ...]:
-        """Return what was announced of a graph's nodes after number *seq*, by this process and others, in order."""
+    async def outages_since(self, graph: str | None, seq: int) -> tuple[Outage, ...]:
+        """Return what was announced of a graph's nodes after number *seq*, by this process and others, in order.
+
+        None instead of a graph: of all graphs.
+        """
         if self._database.absent:
             return ()
         return await self._read(lambda connection: health.announced(connection, graph, seq))
