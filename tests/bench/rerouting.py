@@ -52,7 +52,7 @@ def reroutes(size: int, wanted: int) -> Iterator[Reroute]:
 
 
 def _reroute(graph: Graph) -> Reroute | None:
-    view, planner = declared_view(graph, Objective()), Planner(graph)
+    view, planner = declared_view(graph, Objective()), Planner(graph, remember=0)
     route = planner.plan(view, GOAL, Situation(held={QUESTION: (INPUT,)}))
     done = route.nodes[: len(route.nodes) // 2]
     held = {QUESTION: (INPUT,), **{graph.by_name[name].provides[0]: (name,) for name in done}}
