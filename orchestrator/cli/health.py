@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.health.signal import Signal
     from orchestrator.store import Store
 
-__all__ = ("command",)
+__all__ = ("command", "span")
 
 EVERY = 1.0
 """Seconds between two looks."""
@@ -167,7 +167,7 @@ def _text(sheet: Sheet) -> Text:
     from rich.text import Text
 
     attention = sheet.attention
-    title = f"{sheet.graph}, as of {_span(sheet.age)} ago"
+    title = f"{sheet.graph}, as of {span(sheet.age)} ago"
     if attention is not None:
         title += f"; attention: {attention.node}, {attention.reason}"
     lines = [HEAD, *(_cells(row) for row in sheet.rows)]
@@ -198,9 +198,9 @@ def _cells(row: HealthRow) -> tuple[str, ...]:
         row.node,
         _state(row),
         f"{row.ok:.0f}/{row.n:.0f}" if tried else "-",
-        "-" if row.latency_ms is None else _span(row.latency_ms / 1000),
-        _span(row.open_for) if row.state == "open" else "",
-        f"{row.last_error} {_span(row.last_error_ago or 0.0)} ago" if row.last_error else "",
+        "-" if row.latency_ms is None else span(row.latency_ms / 1000),
+        span(row.open_for) if row.state == "open" else "",
+        f"{row.last_error} {span(row.last_error_ago or 0.0)} ago" if row.last_error else "",
         "; ".join(notes),
     )
 
@@ -209,10 +209,10 @@ def _state(row: HealthRow) -> str:
     return row.state.replace("_", "-")
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """Write a time as short as a person needs it.
 
-    >>> [_span(seconds) for seconds in (0.0, 0.0421, 3.14, 75.0, 7300.0, 200000.0)]
+    >>> [span(seconds) for seconds in (0.0, 0.0421, 3.14, 75.0, 7300.0, 200000.0)]
     ['0s', '42ms', '3.1s', '75s', '2h', '2d']
     """
     for size, unit, least in ((86400, "d", 172800), (3600, "h", 7200), (60, "m", 180)):

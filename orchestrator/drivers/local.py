@@ -223,9 +223,9 @@ class LocalRun:
         self.checkpoint("recorded")
         for command in commands:
             self._carry_out(command)
-        self._ahead.soon()
         if interrupted:
             raise asyncio.CancelledError
+        self._ahead.soon()
 
     def _takes(self, fact: Fact) -> bool:
         """Whether the run still waits for what this brings: a value is written once."""
