@@ -134,8 +134,8 @@ def measure() -> Section:
     text = (
         "From the values held after half of the route, one node of the other half excluded; default budget, several\n"
         f"needs per node. The time of a reroute is the least of {ROUNDS} turns. *Foreseen* is the same once the\n"
-        "driver has planned ahead, while the call was under way: a look-up, or planning where to plan ahead would have\n"
-        "taken too long. The last columns say where the time goes without; the rest is finding out what lies behind the\n"
+        "driver has planned ahead, while the call was under way: a look-up, or planning where that would have taken\n"
+        "too long. The last columns say where the time goes without; the rest is finding out what lies behind the\n"
         "goal, first bounds, and writing the route."
     )
     return Section("A reroute in the middle of a run", text, [Table(header, rows)], bars)
