@@ -112,6 +112,12 @@ def test_the_table() -> None:
     assert sepa == ["sepa", "closed", "-", "-"]
 
 
+def test_attention_for_what_is_about_no_node() -> None:
+    """A late event loop takes attention in its own name."""
+    save([IDLE], attention=Signal("lag", "", 0.65, "the event loop was 0.4s late"))
+    assert health().stdout.splitlines()[0].endswith(" ago; attention: the event loop was 0.4s late")
+
+
 def test_one_document() -> None:
     """With --json all that is known comes as one document, by graph."""
     save([STRIPE, ADYEN])

@@ -169,7 +169,8 @@ def _text(sheet: Sheet) -> Text:
     attention = sheet.attention
     title = f"{sheet.graph}, as of {span(sheet.age)} ago"
     if attention is not None:
-        title += f"; attention: {attention.node}, {attention.reason}"
+        about = f"{attention.node}, " if attention.node else ""  # a late event loop is about no node
+        title += f"; attention: {about}{attention.reason}"
     lines = [HEAD, *(_cells(row) for row in sheet.rows)]
     widths = _widths(lines)
     text = Text(title, no_wrap=True, overflow="ellipsis")
