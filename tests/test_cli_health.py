@@ -157,6 +157,15 @@ def test_nothing_yet_is_one_sentence(here: Path) -> None:
     assert json.loads(health("g.yaml", "--json").stdout) == {"graphs": []}
 
 
+def test_a_graph_whose_policy_leaves_health_aside_is_told_of() -> None:
+    """Whoever waits for figures that nobody measures is told why there are none."""
+    head = "version: 1\nname: other\ntools: {a: {declared: true}}\ngoals: [{name: g, values: a}]\n"
+    for use, told in (("false", True), ("true", False)):
+        Path("g.yaml").write_text(f"{head}policy: {{health: {{use: {use}}}}}\n")
+        says = "the policy of g.yaml gives health no say: nothing is saved without health: {use: true}"
+        assert (says in health("g.yaml").stderr) == told
+
+
 def test_what_cannot_be_is_refused() -> None:
     """Watching has no end and a document has one; a file that is none and data that is damaged say so."""
     both = health("--watch", "--json")
@@ -222,6 +231,23 @@ def test_watching_before_anything_is_known_waits() -> None:
         watching.send_signal(signal.SIGINT)
         assert watching.wait(30) == 130
         assert watching.stderr.read() == ""
+
+
+def test_a_terminal_gets_colour_and_whole_lines() -> None:
+    """On a terminal states have their colours, and what is known of a node is not cut off."""
+    save([STRIPE, replace(ADYEN, reasons=(replace(SLOW, reason="slow " * 30 + "indeed"),))], attention=None)
+    shown = pexpect.spawn(
+        sys.executable,
+        ["-m", "orchestrator", "health"],
+        env=environment(),
+        encoding="utf-8",
+        timeout=30,
+        dimensions=(24, 60),
+    )
+    shown.expect(pexpect.EOF)
+    assert "\x1b[31mopen" in shown.before
+    assert "\x1b[32mclosed" in shown.before
+    assert "slow " * 30 + "indeed" in shown.before
 
 
 def test_watching_on_a_terminal_redraws_in_place() -> None:

@@ -1,4 +1,8 @@
-"""Health with real processes: HTTP servers killed, stopped, throttled and restored under two hundred runs at once."""
+"""Health with real processes: HTTP servers killed, stopped, throttled and restored under two hundred runs at once.
+
+About 45 seconds on two cores that have nothing else to do. What is asserted of time holds however slow the machine is:
+the nodes that nobody harms have all the time they need, and states are waited for.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +31,8 @@ imports: {{allow: [tests]}}
 inputs: {{n: {{type: integer}}, ledger: {{type: string}}}}
 tools:
   first: {{http: {{url: "{first}/pages/{{n}}"}}, provides: page, effect: read, cost: {{units: 1}}}}
-  second: {{http: {{url: "{second}/pages/{{n}}"}}, provides: page, effect: read, cost: {{units: 10}}}}
-  third: {{http: {{url: "{third}/pages/{{n}}"}}, provides: page, effect: read, cost: {{units: 20}}}}
+  second: {{http: {{url: "{second}/pages/{{n}}"}}, provides: page, effect: read, cost: {{units: 10}}, timeout: 20s}}
+  third: {{http: {{url: "{third}/pages/{{n}}"}}, provides: page, effect: read, cost: {{units: 20}}, timeout: 20s}}
   write:
     http: {{url: "{ledger}/entries", method: POST, body: {{n: "{{n}}", page: "{{page}}", ledger: "{{ledger}}"}}}}
     provides: entry
@@ -138,6 +142,13 @@ async def until_served(world: World, orchestrator: Orchestrator, node: str, boun
     return results
 
 
+async def until_whole(orchestrator: Orchestrator, node: str, bound: float) -> None:
+    """Wait until the node gets its whole share again; fail after *bound* seconds."""
+    with anyio.fail_after(bound):
+        while next(row.share for row in orchestrator.health() if row.node == node) < 1:  # noqa: ASYNC110  # as told
+            await anyio.sleep(0.05)
+
+
 HARMS: dict[str, tuple[Callable[[Peer], object], Callable[[Peer], object]]] = {
     "killed": (Peer.kill, Peer.start),
     "stopped": (Peer.stop, Peer.go_on),
@@ -159,7 +170,7 @@ async def test_a_node_that_fails_under_load_is_left_alone_and_comes_back(world: 
             assert len(world.first.counts()["calls"]) - before <= 15
         await anyio.to_thread.run_sync(mend, world.first)
         back = await until_served(world, orchestrator, "first", 6.0)
-        await anyio.sleep(0.6)  # slow start is over
+        await until_whole(orchestrator, "first", 6.0)
         after = await world.wave(orchestrator, AFTER)
     assert served(after)["first"] >= 20
     results = [*during, *harmed, *back, *after]

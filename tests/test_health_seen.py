@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -164,6 +165,18 @@ def test_a_run_log_that_cannot_be_read_stops_no_plan() -> None:
     assert result.exit_code == 0
     assert result.stderr.startswith("planned as declared: the health of the graph pages cannot be read")
     assert plan("--store", ".orchestrator/runs.db").exit_code == 2
+
+
+def test_a_plan_waits_for_nobody_whom_it_was_not_sent_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run log of the environment that is not there costs a moment and a sentence, and a plan is made all the same."""
+    monkeypatch.setenv("ORCHESTRATOR_STORE", "postgresql://nobody:sk-0123456789@127.0.0.1:1/runs")
+    result = plan()
+    assert result.exit_code == 0
+    assert result.stdout.startswith("goal g: weight 1, ")
+    waited = re.search(r"planned as declared: the store .* cannot be used, after (\S+) s of trying", result.stderr)
+    assert waited is not None
+    assert float(waited[1]) <= 2.5
+    assert "sk-0123456789" not in result.stderr
 
 
 def test_no_secret_is_in_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:

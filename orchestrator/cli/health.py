@@ -75,7 +75,7 @@ def command(file: Path | None, watch: bool, store: str | None, as_json: bool) ->
     if as_json:
         print_json({"graphs": [sheet.as_dict() for sheet in sheets]})
     elif sheets:
-        click.echo("\n\n".join(str(_text(sheet)) for sheet in sheets))
+        _show(sheets)
     if not sheets:
         click.echo(_nothing(graph), err=True)
 
@@ -83,7 +83,24 @@ def command(file: Path | None, watch: bool, store: str | None, as_json: bool) ->
 def _name(file: Path) -> str:
     from orchestrator.cli.options import load
 
-    return load(file, None, imports=False).graph.name
+    orchestrator = load(file, None, imports=False)
+    if not orchestrator.policy.health.use:
+        click.echo(
+            f"the policy of {file} gives health no say: nothing is saved without health: {{use: true}}", err=True
+        )
+    return orchestrator.graph.name
+
+
+def _show(sheets: Sequence[Sheet]) -> None:
+    """Print the tables, in colour on a terminal; lines are as long as they are."""
+    from rich.console import Console
+
+    if not sys.stdout.isatty():
+        click.echo("\n\n".join(str(_text(sheet)) for sheet in sheets))
+        return
+    out = Console(highlight=False, emoji=False)
+    for number, sheet in enumerate(sheets):
+        out.print(*([""] if number else []), _text(sheet), sep="\n", soft_wrap=True)
 
 
 async def _look(url: str | None, graph: str | None) -> list[Sheet]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ("KnownHealth", "known_health")
 
+PATIENCE = 2.0
+"""Seconds for which a plan waits for a run log that nobody has named."""
 HEAD = ("node", "state", "declared", "now", "why")
 
 
@@ -97,7 +99,7 @@ class KnownHealth:
 def known_health(orchestrator: Orchestrator, url: str | None) -> KnownHealth | None:
     """Return what the run log knows of the graph's nodes; None: nothing, or the policy gives it no say.
 
-    A run log that cannot be read is told of, and the plan is made as declared, unless it was asked for by name.
+    A run log that cannot be read, or soon, is told of, and the plan is made as declared, unless it was named.
 
     Raises:
         StoreError: The run log *url* cannot be read.
@@ -106,14 +108,15 @@ def known_health(orchestrator: Orchestrator, url: str | None) -> KnownHealth | N
         return None
     import anyio
 
-    from orchestrator.cli.store import open_store
+    from orchestrator.cli.store import open_store, store_url
     from orchestrator.errors import RecordError, StoreError
     from orchestrator.health.seen import seen
     from orchestrator.health.stored import rows_of
+    from orchestrator.store import Store
     from orchestrator.weight import declared_view
 
     async def saved() -> Any:
-        async with open_store(url) as store:
+        async with open_store(url) if url is not None else Store.open(store_url(None), patience=PATIENCE) as store:
             return await store.healths(orchestrator.graph.name)
 
     try:
