@@ -250,6 +250,22 @@ def test_a_terminal_gets_colour_and_whole_lines() -> None:
     assert "slow " * 30 + "indeed" in shown.before
 
 
+def test_watching_on_a_narrow_terminal_tells_why() -> None:
+    """Where a node's notes do not fit beside its figures they stand below them; a blank line ends each graph."""
+    save([replace(STRIPE, reasons=(replace(SLOW, reason="takes 3.2s now, mostly 1.1s"),)), IDLE], attention=None)
+    save([IDLE], "travel", None)
+    watching = pexpect.spawn(
+        COMMAND[0], COMMAND[1:], env=environment(), encoding="utf-8", timeout=30, dimensions=(24, 72)
+    )
+    watching.expect(r"travel, as of")
+    drawn = [line.strip() for line in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", watching.before).splitlines()]
+    at = next(number for number, line in enumerate(drawn) if line.startswith("stripe"))
+    assert drawn[at + 1] == "takes 3.2s now, mostly 1.1s; retries spent"
+    assert drawn[at + 2].startswith("sepa")
+    assert drawn[at + 3] == ""
+    watching.close(force=True)
+
+
 def test_watching_on_a_terminal_redraws_in_place() -> None:
     """The table is drawn over itself, in colour, until Ctrl-C, which ends it with 130 and the cursor back."""
     save([STRIPE])

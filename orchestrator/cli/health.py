@@ -146,8 +146,8 @@ async def _redraw(store: Store, graph: str | None) -> None:
     with Live(console=out, auto_refresh=False, transient=False, vertical_overflow="crop") as live:
         while True:
             sheets = await _sheets(store, graph)
-            shown = [_text(sheet) for sheet in sheets] or [Text(_nothing(graph))]
-            live.update(Group(*shown), refresh=True)
+            shown = [_text(sheet, width=out.width) for sheet in sheets] or [Text(_nothing(graph))]
+            live.update(Group(*(part for text in shown for part in (text, ""))), refresh=True)
             await anyio.sleep(EVERY)
 
 
@@ -179,8 +179,8 @@ def _clock() -> str:
 # ---------------------------------------------------------------------------------------------------------- the table
 
 
-def _text(sheet: Sheet) -> Text:
-    """Return a graph's table; whoever is no terminal gets it without colour."""
+def _text(sheet: Sheet, *, width: int | None = None) -> Text:
+    """Return a graph's table; notes that do not fit into *width* have a line of their own."""
     from rich.text import Text
 
     attention = sheet.attention
@@ -190,13 +190,17 @@ def _text(sheet: Sheet) -> Text:
         title += f"; attention: {about}{attention.reason}"
     lines = [HEAD, *(_cells(row) for row in sheet.rows)]
     widths = _widths(lines)
+    before = sum(widths[:-1]) + 2 * (len(widths) - 1)
     text = Text(title, no_wrap=True, overflow="ellipsis")
     for number, cells in enumerate(lines):
         text.append("\n")
-        for column, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+        for column, (cell, taken) in enumerate(zip(cells, widths, strict=True)):
             last = column == len(cells) - 1
             style = COLOURS.get(cell, "") if column == 1 else "dim" if number == 0 else ""
-            text.append(cell if last else f"{cell:<{width}}  ", style=style)
+            if last and width is not None and cell and before + len(cell) > width:
+                text.rstrip()
+                text.append("\n  ")
+            text.append(cell if last else f"{cell:<{taken}}  ", style=style)
         text.rstrip()
     return text
 
