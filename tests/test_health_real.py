@@ -1,7 +1,8 @@
 """Health with real processes: HTTP servers killed, stopped, throttled and restored under two hundred runs at once.
 
-About 45 seconds on two cores that have nothing else to do. What is asserted of time holds however slow the machine is:
-the nodes that nobody harms have all the time they need, and states are waited for.
+About 40 seconds on two cores, somewhat more where they have other things to do. What is asserted of time holds however
+slow the machine is: the nodes that nobody harms have all the time they need, tries are counted per wait, and states
+are waited for.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Index:
         self.bits = self.total.bit_length()
         """A heap entry holds a cost above this many bits of a consumer's number."""
         self.solved: dict[Any, Any] = {}
-        """What the planner of this index has solved on it, oldest first."""
+        """What the planner of this index has solved on it."""
         self._figures(view)
         self._needs()
         self._candidates(view)

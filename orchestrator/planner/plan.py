@@ -61,7 +61,7 @@ class Planner:
         graph: The graph.
         objective: Rates at which the undo of a finished effect is charged.
         expansions: Budget for improving and proving one route, in node expansions.
-        remember: How many solutions are remembered.
+        remember: How many solutions are remembered; all are forgotten when there are more.
     """
 
     def __init__(
@@ -136,8 +136,8 @@ class Planner:
         return Solution(Union(index, ground, known.choice, target), known.bound)
 
     def _keep(self, index: Index, key: Hashable, known: Known) -> None:
-        while index.solved and len(index.solved) >= self.remember:
-            del index.solved[next(iter(index.solved))]
+        if len(index.solved) >= self.remember:
+            index.solved.clear()  # in one step: runs on several threads may share a planner
         if self.remember:
             index.solved[key] = known
 
