@@ -18,7 +18,7 @@ from orchestrator.graph import Graph, Node
 from orchestrator.policy import Objective
 from orchestrator.units import micro
 
-__all__ = ("FLOOR", "View", "declared_cost", "declared_view", "undo_cost")
+__all__ = ("FLOOR", "View", "declared_cost", "declared_view", "declared_weight", "undo_cost")
 
 FLOOR = 0.001
 """Least cost of a node, in units: a free node is still a step."""
@@ -54,6 +54,11 @@ def declared_cost(node: Node, objective: Objective) -> float:
     )
 
 
+def declared_weight(node: Node, objective: Objective) -> int:
+    """Return what a node weighs by its declared figures, in micro-units: its cost until it works, at least 1."""
+    return max(micro(max(declared_cost(node, objective), FLOOR) / node.success), 1)
+
+
 def undo_cost(node: Node, objective: Objective) -> int:
     """Return the cost of a node's undo in micro-units: as declared, else the node's own cost."""
     units = declared_cost(node, objective) if node.undo_units is None else node.undo_units * objective.units
@@ -68,7 +73,5 @@ def declared_view(
     id: str = "declared",
 ) -> View:
     """Return the view of the declared figures, where nothing has been measured or learnt."""
-    weights = tuple(
-        (node.name, max(micro(max(declared_cost(node, objective), FLOOR) / node.success), 1)) for node in graph.nodes
-    )
+    weights = tuple((node.name, declared_weight(node, objective)) for node in graph.nodes)
     return View(id, weights, vetoes=tuple(sorted((vetoes or {}).items())))

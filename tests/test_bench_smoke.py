@@ -129,3 +129,9 @@ def test_a_bar_that_is_not_met_is_said_to_be_so() -> None:
     assert "| Speed | twice as fast | 3.0x | met |" in page
     assert "| Speed | no slower | 1.2x | **not met** |" in page
     assert "## Speed\n\nHow fast.\n\n| n |\n| --- |\n| 1 |\n" in page
+
+
+def test_a_foreseen_reroute_is_the_same_reroute() -> None:
+    """What was planned ahead is measured against planning the very same thing."""
+    for moment in rerouting.reroutes(20, 5):
+        assert moment.foreseen().plan() == moment.plan()

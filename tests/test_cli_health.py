@@ -112,6 +112,12 @@ def test_the_table() -> None:
     assert sepa == ["sepa", "closed", "-", "-"]
 
 
+def test_attention_for_what_is_about_no_node() -> None:
+    """A late event loop takes attention in its own name."""
+    save([IDLE], attention=Signal("lag", "", 0.65, "the event loop was 0.4s late"))
+    assert health().stdout.splitlines()[0].endswith(" ago; attention: the event loop was 0.4s late")
+
+
 def test_one_document() -> None:
     """With --json all that is known comes as one document, by graph."""
     save([STRIPE, ADYEN])
@@ -196,6 +202,15 @@ def test_nothing_yet_is_one_sentence(here: Path) -> None:
     assert json.loads(health("g.yaml", "--json").stdout) == {"graphs": []}
 
 
+def test_a_graph_whose_policy_leaves_health_aside_is_told_of() -> None:
+    """Whoever waits for figures that nobody measures is told why there are none."""
+    head = "version: 1\nname: other\ntools: {a: {declared: true}}\ngoals: [{name: g, values: a}]\n"
+    for use, told in (("false", True), ("true", False)):
+        Path("g.yaml").write_text(f"{head}policy: {{health: {{use: {use}}}}}\n")
+        says = "the policy of g.yaml gives health no say: nothing is saved without health: {use: true}"
+        assert (says in health("g.yaml").stderr) == told
+
+
 def test_what_cannot_be_is_refused() -> None:
     """Watching has no end and a document has one; a file that is none and data that is damaged say so."""
     both = health("--watch", "--json")
@@ -261,6 +276,39 @@ def test_watching_before_anything_is_known_waits() -> None:
         watching.send_signal(signal.SIGINT)
         assert watching.wait(30) == 130
         assert watching.stderr.read() == ""
+
+
+def test_a_terminal_gets_colour_and_whole_lines() -> None:
+    """On a terminal states have their colours, and what is known of a node is not cut off."""
+    save([STRIPE, replace(ADYEN, reasons=(replace(SLOW, reason="slow " * 30 + "indeed"),))], attention=None)
+    shown = pexpect.spawn(
+        sys.executable,
+        ["-m", "orchestrator", "health"],
+        env=environment(),
+        encoding="utf-8",
+        timeout=30,
+        dimensions=(24, 60),
+    )
+    shown.expect(pexpect.EOF)
+    assert "\x1b[31mopen" in shown.before
+    assert "\x1b[32mclosed" in shown.before
+    assert "slow " * 30 + "indeed" in shown.before
+
+
+def test_watching_on_a_narrow_terminal_tells_why() -> None:
+    """Where a node's notes do not fit beside its figures they stand below them; a blank line ends each graph."""
+    save([replace(STRIPE, reasons=(replace(SLOW, reason="takes 3.2s now, mostly 1.1s"),)), IDLE], attention=None)
+    save([IDLE], "travel", None)
+    watching = pexpect.spawn(
+        COMMAND[0], COMMAND[1:], env=environment(), encoding="utf-8", timeout=30, dimensions=(24, 72)
+    )
+    watching.expect(r"travel, as of")
+    drawn = [line.strip() for line in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", watching.before).splitlines()]
+    at = next(number for number, line in enumerate(drawn) if line.startswith("stripe"))
+    assert drawn[at + 1] == "takes 3.2s now, mostly 1.1s; retries spent"
+    assert drawn[at + 2].startswith("sepa")
+    assert drawn[at + 3] == ""
+    watching.close(force=True)
 
 
 def test_watching_on_a_terminal_redraws_in_place() -> None:

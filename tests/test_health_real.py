@@ -1,4 +1,9 @@
-"""Health with real processes: HTTP servers killed, stopped, throttled and restored under two hundred runs at once."""
+"""Health with real processes: HTTP servers killed, stopped, throttled and restored under two hundred runs at once.
+
+About 40 seconds on two cores, somewhat more where they have other things to do. What is asserted of time holds however
+slow the machine is: the nodes that nobody harms have all the time they need, tries are counted per wait, and states
+are waited for.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,7 @@ from orchestrator.errors import OverloadedError
 from orchestrator.events import Absorbed, AttemptEnded, Escalated, LastChance, Record, Rerouted, Retried, RunEnded
 from tests.peers import Peer, peer
 
-RUNS, HARMED, AFTER = 200, 50, 25
+RUNS, HARMED, AFTER, CALLERS = 200, 50, 25, 5
 GRAPH = """
 version: 1
 name: pages
@@ -27,8 +32,8 @@ imports: {{allow: [tests]}}
 inputs: {{n: {{type: integer}}, ledger: {{type: string}}}}
 tools:
   first: {{http: {{url: "{first}/pages/{{n}}"}}, provides: page, effect: read, cost: {{units: 1}}}}
-  second: {{http: {{url: "{second}/pages/{{n}}"}}, provides: page, effect: read, cost: {{units: 10}}}}
-  third: {{http: {{url: "{third}/pages/{{n}}"}}, provides: page, effect: read, cost: {{units: 20}}}}
+  second: {{http: {{url: "{second}/pages/{{n}}"}}, provides: page, effect: read, cost: {{units: 10}}, timeout: 20s}}
+  third: {{http: {{url: "{third}/pages/{{n}}"}}, provides: page, effect: read, cost: {{units: 20}}, timeout: 20s}}
   write:
     http: {{url: "{ledger}/entries", method: POST, body: {{n: "{{n}}", page: "{{page}}", ledger: "{{ledger}}"}}}}
     provides: entry
@@ -87,6 +92,19 @@ class World:
                 await anyio.sleep(gap)
         return results
 
+    async def callers(self, orchestrator: Orchestrator) -> list[RunResult]:
+        """Let a few callers make runs, each as soon as it has the result of the one before."""
+        results: list[RunResult] = []
+
+        async def call(number: int) -> None:
+            for n in range(number, HARMED, CALLERS):
+                results.append(await orchestrator.run(n=n, ledger=self.ledger.url))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(CALLERS):
+                tasks.start_soon(call, number)
+        return results
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
@@ -138,11 +156,20 @@ async def until_served(world: World, orchestrator: Orchestrator, node: str, boun
     return results
 
 
+async def until_whole(orchestrator: Orchestrator, node: str, bound: float) -> None:
+    """Wait until the node gets its whole share again; fail after *bound* seconds."""
+    with anyio.fail_after(bound):
+        while next(row.share for row in orchestrator.health() if row.node == node) < 1:  # noqa: ASYNC110  # as told
+            await anyio.sleep(0.05)
+
+
 HARMS: dict[str, tuple[Callable[[Peer], object], Callable[[Peer], object]]] = {
     "killed": (Peer.kill, Peer.start),
     "stopped": (Peer.stop, Peer.go_on),
     "throttled": (lambda peer: peer.set(limit=1), lambda peer: peer.set(limit=None)),
 }
+LEAST_WAIT = {"killed": 0.3, "stopped": 0.3, "throttled": 1.0}
+"""Seconds between two tries: half of the cooldown, or what the node says itself."""
 
 
 @pytest.mark.parametrize("harm", HARMS)
@@ -152,14 +179,19 @@ async def test_a_node_that_fails_under_load_is_left_alone_and_comes_back(world: 
     async with world.orchestrator() as orchestrator:
         during = await world.wave(orchestrator, then=lambda: break_(world.first), after=RUNS // 4)
         before = len(world.first.counts()["calls"]) if harm == "throttled" else 0
-        harmed = await world.wave(orchestrator, HARMED)
-        assert attempts(harmed, "first") <= 15
+        began = monotonic()
+        harmed = await world.callers(orchestrator)
+        # One call may try it after each wait, however long all this takes; of one that is throttled all callers may,
+        # because who comes first cannot know how much is let through.
+        waits = 2 + (monotonic() - began) / LEAST_WAIT[harm]
+        most = waits * (CALLERS if harm == "throttled" else 1)
+        assert attempts(harmed, "first") <= most
         assert served(harmed)["first"] == 0
         if harm == "throttled":
-            assert len(world.first.counts()["calls"]) - before <= 15
+            assert len(world.first.counts()["calls"]) - before <= most
         await anyio.to_thread.run_sync(mend, world.first)
         back = await until_served(world, orchestrator, "first", 6.0)
-        await anyio.sleep(0.6)  # slow start is over
+        await until_whole(orchestrator, "first", 6.0)
         after = await world.wave(orchestrator, AFTER)
     assert served(after)["first"] >= 20
     results = [*during, *harmed, *back, *after]

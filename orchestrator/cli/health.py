@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.health.signal import Signal
     from orchestrator.store import Outage, Store
 
-__all__ = ("command",)
+__all__ = ("command", "span")
 
 EVERY = 1.0
 """Seconds between two looks."""
@@ -46,7 +46,7 @@ class Told:
 
     def __str__(self) -> str:
         host, _, pid = self.process.rpartition(":")[0].rpartition(":")
-        return f"{self.reason}, says process {pid} on {host} {_span(self.ago)} ago"
+        return f"{self.reason}, says process {pid} on {host} {span(self.ago)} ago"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def command(file: Path | None, watch: bool, store: str | None, as_json: bool) ->
     if as_json:
         print_json({"graphs": [sheet.as_dict() for sheet in sheets]})
     elif sheets:
-        click.echo("\n\n".join(str(_text(sheet)) for sheet in sheets))
+        _show(sheets)
     if not sheets:
         click.echo(_nothing(graph), err=True)
 
@@ -107,7 +107,24 @@ def command(file: Path | None, watch: bool, store: str | None, as_json: bool) ->
 def _name(file: Path) -> str:
     from orchestrator.cli.options import load
 
-    return load(file, None, imports=False).graph.name
+    orchestrator = load(file, None, imports=False)
+    if not orchestrator.policy.health.use:
+        click.echo(
+            f"the policy of {file} gives health no say: nothing is saved without health: {{use: true}}", err=True
+        )
+    return orchestrator.graph.name
+
+
+def _show(sheets: Sequence[Sheet]) -> None:
+    """Print the tables, in colour on a terminal; lines are as long as they are."""
+    from rich.console import Console
+
+    if not sys.stdout.isatty():
+        click.echo("\n\n".join(str(_text(sheet)) for sheet in sheets))
+        return
+    out = Console(highlight=False, emoji=False)
+    for number, sheet in enumerate(sheets):
+        out.print(*([""] if number else []), _text(sheet), sep="\n", soft_wrap=True)
 
 
 async def _look(url: str | None, graph: str | None) -> list[Sheet]:
@@ -184,8 +201,8 @@ async def _redraw(store: Store, graph: str | None) -> None:
     with Live(console=out, auto_refresh=False, transient=False, vertical_overflow="crop") as live:
         while True:
             sheets = await _sheets(store, graph)
-            shown = [_text(sheet) for sheet in sheets] or [Text(_nothing(graph))]
-            live.update(Group(*shown), refresh=True)
+            shown = [_text(sheet, width=out.width) for sheet in sheets] or [Text(_nothing(graph))]
+            live.update(Group(*(part for text in shown for part in (text, ""))), refresh=True)
             await anyio.sleep(EVERY)
 
 
@@ -217,23 +234,28 @@ def _clock() -> str:
 # ---------------------------------------------------------------------------------------------------------- the table
 
 
-def _text(sheet: Sheet) -> Text:
-    """Return a graph's table; whoever is no terminal gets it without colour."""
+def _text(sheet: Sheet, *, width: int | None = None) -> Text:
+    """Return a graph's table; notes that do not fit into *width* have a line of their own."""
     from rich.text import Text
 
     attention = sheet.attention
-    title = f"{sheet.graph}, as of {_span(sheet.age)} ago"
+    title = f"{sheet.graph}, as of {span(sheet.age)} ago"
     if attention is not None:
-        title += f"; attention: {attention.node}, {attention.reason}"
+        about = f"{attention.node}, " if attention.node else ""  # a late event loop is about no node
+        title += f"; attention: {about}{attention.reason}"
     lines = [HEAD, *(_cells(row, sheet.notes(row)) for row in sheet.rows)]
     widths = _widths(lines)
+    before = sum(widths[:-1]) + 2 * (len(widths) - 1)
     text = Text(title, no_wrap=True, overflow="ellipsis")
     for number, cells in enumerate(lines):
         text.append("\n")
-        for column, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+        for column, (cell, taken) in enumerate(zip(cells, widths, strict=True)):
             last = column == len(cells) - 1
             style = COLOURS.get(cell, "") if column == 1 else "dim" if number == 0 else ""
-            text.append(cell if last else f"{cell:<{width}}  ", style=style)
+            if last and width is not None and cell and before + len(cell) > width:
+                text.rstrip()
+                text.append("\n  ")
+            text.append(cell if last else f"{cell:<{taken}}  ", style=style)
         text.rstrip()
     return text
 
@@ -255,9 +277,9 @@ def _cells(row: HealthRow, told: Sequence[str] = ()) -> tuple[str, ...]:
         row.node,
         _state(row),
         f"{row.ok:.0f}/{row.n:.0f}" if tried else "-",
-        "-" if row.latency_ms is None else _span(row.latency_ms / 1000),
-        _span(row.open_for) if row.state == "open" and row.open_for else "",
-        f"{row.last_error} {_span(row.last_error_ago or 0.0)} ago" if row.last_error else "",
+        "-" if row.latency_ms is None else span(row.latency_ms / 1000),
+        span(row.open_for) if row.state == "open" and row.open_for else "",
+        f"{row.last_error} {span(row.last_error_ago or 0.0)} ago" if row.last_error else "",
         "; ".join(notes),
     )
 
@@ -266,10 +288,10 @@ def _state(row: HealthRow) -> str:
     return row.state.replace("_", "-")
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """Write a time as short as a person needs it.
 
-    >>> [_span(seconds) for seconds in (0.0, 0.0421, 3.14, 75.0, 7300.0, 200000.0)]
+    >>> [span(seconds) for seconds in (0.0, 0.0421, 3.14, 75.0, 7300.0, 200000.0)]
     ['0s', '42ms', '3.1s', '75s', '2h', '2d']
     """
     for size, unit, least in ((86400, "d", 172800), (3600, "h", 7200), (60, "m", 180)):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.known_health import known_health
 from orchestrator.cli.options import (
     file_argument,
     given_inputs,
@@ -16,7 +17,9 @@ from orchestrator.cli.options import (
     policy_option,
 )
 from orchestrator.cli.output import Exit, print_json
+from orchestrator.cli.store import store_option
 from orchestrator.planner import Explanation
+from orchestrator.planner.backups import Detour
 from orchestrator.units import MICRO
 
 __all__ = ("command", "explanation_text")
@@ -27,7 +30,14 @@ __all__ = ("command", "explanation_text")
 @input_options
 @goal_option
 @policy_option
-@click.option("--explain", "reasons", is_flag=True, help="Show the terms of every weight, the runner-up, the unused.")
+@click.option(
+    "--explain",
+    "reasons",
+    is_flag=True,
+    help="Show the terms of every weight, the runner-up, what follows each failure.",
+)
+@click.option("--declared", is_flag=True, help="By declared figures alone, whatever is known of the nodes' health.")
+@store_option
 @json_option
 def command(
     file: Path,
@@ -37,16 +47,25 @@ def command(
     goal: str | None,
     policy: str | None,
     reasons: bool,
+    declared: bool,
+    store: str | None,
     as_json: bool,
 ) -> None:
-    """Show the cheapest route to a goal of FILE. Nothing is called; missing inputs are taken as present."""
+    """Show the cheapest route to a goal of FILE. Nothing is called; missing inputs are taken as present.
+
+    The weights are those that a run would start with: what the run log knows of the nodes' health is in them.
+    """
     orchestrator = load(file, policy, imports=False)
     given = given_inputs(orchestrator.graph, inputs, inputs_file)
-    explanation = orchestrator.plan(goal, down=down, inputs=given)
+    health = None if declared else known_health(orchestrator, store)
+    view = None if health is None else health.view
+    explanation = orchestrator.plan(goal, down=down, inputs=given, view=view)
     if as_json:
-        print_json(explanation.as_dict())
+        print_json({**explanation.as_dict(), "health": None if health is None else health.as_dict()})
     else:
         click.echo(explanation_text(explanation, reasons))
+        if reasons and health is not None:
+            click.echo("\n".join(health.lines()))
     raise SystemExit(Exit.MET if explanation.route.feasible else Exit.FAILED)
 
 
@@ -76,11 +95,29 @@ def explanation_text(explanation: Explanation, reasons: bool) -> str:
     if reasons and explanation.runner_up is not None:
         up = explanation.runner_up
         lines.append(f"runner-up, without {up.without}: weight {up.weight:g}: {' > '.join(up.route)}")
+    if reasons and explanation.backups:
+        lines += _backups(explanation)
     others = [other for other in explanation.goals if other.goal != route.goal]
     if others:
         texts = [f"{o.goal} {o.weight / MICRO:g}" if o.feasible else f"{o.goal} out of reach" for o in others]
         lines.append(f"other goals: {', '.join(texts)}")
     return "\n".join(lines)
+
+
+def _backups(explanation: Explanation) -> list[str]:
+    """Tell what takes the place of each step that fails, from the work done by then."""
+    lines, width = ["if it fails:"], max(map(len, explanation.backups))
+    for name, backup in explanation.backups.items():
+        lines.append(f"  {name:<{width}}  {_way(backup.node)}")
+        if _way(backup.domain) != _way(backup.node):
+            lines.append(f"  {'':<{width}}  with all of its domain: {_way(backup.domain)}")
+    return lines
+
+
+def _way(detour: Detour | None) -> str:
+    if detour is None:
+        return "no way to the goal is left"
+    return f"{' > '.join(detour.route) or 'nothing more to call'} ({detour.weight:g})"
 
 
 def _terms(explanation: Explanation) -> list[str]:
@@ -96,6 +133,8 @@ def _terms(explanation: Explanation) -> list[str]:
             f"  {name:<{width}}  {found.weight:>8g} {found.cost:>8g} {found.success:>8g} {found.trail:>6g} "
             f"{found.edge:>6g}  {takes}"
         )
+        if found.health != 1:
+            lines.append(f"  {'':<{width}}  {found.health:>8.3g} times what it declares, by what is measured")
         if found.price:
             lines.append(f"  {'':<{width}}  {found.price:>8g} of it is the price of doing without")
         if found.undo:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from orchestrator.drivers.lanes import Lanes
 from orchestrator.drivers.link import Link
 from orchestrator.events import AttemptEnded, Fact
+from orchestrator.planner import Route
 from orchestrator.run import Run
 from orchestrator.weight import View
 
@@ -27,6 +28,8 @@ class Beside:
         self._run_id = run_id
         self._link = link
         self._headroom: dict[str, float] = {}
+        self._route: Route | None = None
+        self._uses: frozenset[str] = frozenset()
 
     def view(self) -> View | None:
         """Return the run's view as the board has it now; None where health has no say."""
@@ -46,7 +49,10 @@ class Beside:
         """Say which nodes the run goes by."""
         if self._link is not None:
             state = run.state
-            self._link.wants((*state.flights, *(state.route.uses if state.route is not None else ())))
+            if state.route is not self._route:
+                self._route = state.route
+                self._uses = frozenset() if state.route is None else state.route.uses
+            self._link.wants(self._uses if self._uses.issuperset(state.flights) else self._uses.union(state.flights))
 
     def noted(self, node: str, headroom: float) -> None:
         """Keep what a node said of its rate limit until its attempt ends."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 
+from orchestrator.drivers.ahead import Ahead
 from orchestrator.drivers.answers import Answer, Ask, report_unasked, to_fact
 from orchestrator.drivers.beside import Beside
 from orchestrator.drivers.calls import Calls, Later, Timer
@@ -131,6 +132,7 @@ class LocalRun:
                 on from what is recorded.
         """
         self._began = self.clock() - self._at
+        self._ahead = Ahead(self.machine)
         self._calls = Calls(
             self.first.run_id,
             self.machine.graph,
@@ -160,6 +162,7 @@ class LocalRun:
                     await self._until_finished()
                 raise
         finally:
+            self._ahead.close()
             self._calls.close()
             if self.beside is not None:
                 self.beside.end()
@@ -222,6 +225,7 @@ class LocalRun:
             self._carry_out(command)
         if interrupted:
             raise asyncio.CancelledError
+        self._ahead.soon()
 
     def _takes(self, fact: Fact) -> bool:
         """Whether the run still waits for what this brings: a value is written once."""

@@ -143,7 +143,8 @@ class Probing:
             # Not in the context of the run that happens to be first: its trace is not ours.
             self._context = contextvars.Context()
             self._beat = running.call_later(LAG_EVERY, self._measure, running.time() + LAG_EVERY, context=self._context)
-            self.look()
+            self._looking = True
+            running.call_soon(self._look, context=self._context)
         if running is not self._loop or len(self._tasks) == len(self._rounds):
             return
         for number, round_ in enumerate(self._rounds):
@@ -178,12 +179,13 @@ class Probing:
     # ------------------------------------------------------------------------------------------------------ the board
 
     def look(self) -> None:
-        """See at the loop's next turn what is due; to be called when something was recorded. Costs next to nothing."""
+        """See in a moment what is due; to be called when something was recorded. Costs next to nothing."""
         if self._loop is None or self._looking:
             return
         self._looking = True
         if asyncio.get_running_loop() is self._loop:
-            self._loop.call_soon(self._look, context=self._context)
+            # One look for all that is recorded in that time: nothing is due any sooner.
+            self._loop.call_later(SOONEST, self._look, context=self._context)
         else:
             self._loop.call_soon_threadsafe(self._look, context=self._context)
 

@@ -116,6 +116,7 @@ class Board:
         self._drifting = False
         """Whether weights move with time alone: figures fade, and become stale."""
         self._looked_at = clock()
+        self._called: dict[str, None] = {}  # their weights may have moved: looked at once for all that come together
         self._plain = self._weighed()
         self._latest = self._base
         self._made = 0
@@ -194,7 +195,7 @@ class Board:
         if tried:
             self._tell(outcome.run_id)
         self._drifting = self._drifting or self._health.measure
-        self._weigh(outcome.node, now)
+        self._called[outcome.node] = None
 
     def lag(self, seconds: float) -> None:
         """The event loop came *seconds* late to a wait that ends now."""
@@ -209,6 +210,8 @@ class Board:
             Seconds until the next look is needed if nothing is recorded before; None: it is not.
         """
         now = self._refreshed()
+        while self._called:
+            self._weigh(self._called.popitem()[0], now)
         if now >= self._looked_at + LOOK:
             self._look(now)
         if self._moves.is_due(now) or now >= self._drift_at():

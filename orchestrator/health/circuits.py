@@ -57,11 +57,14 @@ class Circuits:
         self._nodes = {
             node.name: Standing(node, overrides.get(node.name, policy.circuit), policy, seed) for node in graph.nodes
         }
+        # A node that stands in for nobody has a budget of its own; a space is in no value's name.
+        payers = {node.name: self._groups.of(node.name) or (f"node {node.name}",) for node in graph.nodes}
         self._budgets = {
             key: RetryBudget(policy.retry.tokens, policy.retry.refund, policy.retry.tokens)
-            for node in graph.nodes
-            for key in self._paying(node.name)
+            for keys in payers.values()
+            for key in keys
         }
+        self._paying = {name: tuple(self._budgets[key] for key in keys) for name, keys in payers.items()}
         self._due: list[tuple[float, str]] = []
 
     # ---------------------------------------------------------------------------------------------------- what happened
@@ -229,7 +232,7 @@ class Circuits:
 
     def retryable(self, node: str) -> bool:
         """Tell whether a failed attempt of *node* may be retried: the budgets of its groups are above half."""
-        return all(self._budgets[key].above_half for key in self._paying(node))
+        return all(budget.above_half for budget in self._paying[node])
 
     def next_change(self) -> float | None:
         """Return when, on the clock, time alone changes something next; None: it does not."""
@@ -366,21 +369,20 @@ class Circuits:
     def _pay(self, outcome: Outcome, *, succeeded: bool) -> None:
         if outcome.probe:
             return
-        for key in self._paying(outcome.node):
+        for budget in self._paying[outcome.node]:
             if succeeded:
-                self._budgets[key].succeeded()
+                budget.succeeded()
             else:
-                self._budgets[key].failed()
-
-    def _paying(self, node: str) -> tuple[str, ...]:
-        # A node that stands in for nobody has a budget of its own; a space is in no value's name.
-        return self._groups.of(node) or (f"node {node}",)
+                budget.failed()
 
     def _await_changes(self, standing: Standing, now: float) -> None:
-        for at in standing.changes():
+        changes = standing.changes()
+        if changes == standing.awaited:
+            return
+        for at in changes:
             if at > now and at not in standing.awaited:
                 heapq.heappush(self._due, (at, standing.node.name))
-        standing.awaited = standing.changes()
+        standing.awaited = changes
         if len(self._due) > 16 * len(self._nodes):
             self._due = [(at, name) for name, each in self._nodes.items() for at in each.changes() if at > now]
             heapq.heapify(self._due)

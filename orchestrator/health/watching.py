@@ -83,7 +83,9 @@ class Watching:
         # These say what a node is worth. The others are apart: vetoes, or seconds and shares that are figures already.
         judges: tuple[Watch, ...] = (Contracts(policy.circuit, peers), Domains(graph, policy.circuit, circuits))
         others: tuple[Watch, ...] = (Outcomes(graph, circuits), self.latency, self.headroom, self.lag)
-        self._watches = (*judges, *others)
+        # The others take no note of outcomes.
+        self._unhurried: tuple[Watch, ...] = (*judges, self.headroom)
+        self._watches: tuple[Watch, ...] = (*judges, self.latency, self.headroom)
         self._judges: tuple[Says, ...] = (*judges, *users)
         self._others: tuple[Says, ...] = others
 
@@ -92,11 +94,9 @@ class Watching:
         lagging = self.lag.excuses(outcome, self._nodes[outcome.node].timeout)
         news = self._circuits.record(outcome, lagging=lagging)
         heard = replace(outcome, evidence="cancelled") if lagging else outcome
-        slowed = self.lag.slowed(outcome)
-        for watch in self._watches:
-            # A late loop makes every call look slow.
-            if watch is not self.latency or not slowed:
-                news = watch.record(heard) or news
+        # A late loop makes every call look slow.
+        for watch in self._watches if not self.lag.slowed(outcome) else self._unhurried:
+            news = watch.record(heard) or news
         spent = outcome.node in self.picture.spent and outcome.node not in self._base.spent
         return news or self._circuits.retryable(outcome.node) == spent
 

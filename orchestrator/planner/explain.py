@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.graph import Graph, Need, Node
+from orchestrator.planner.backups import Backup, backups
 from orchestrator.planner.behind import nodes_behind
 from orchestrator.planner.bound import Sharing
 from orchestrator.planner.index import Index
@@ -14,12 +15,12 @@ from orchestrator.planner.plan import Planner
 from orchestrator.planner.route import Route, Situation
 from orchestrator.planner.search import Ground
 from orchestrator.units import MICRO, micro
-from orchestrator.weight import View, declared_cost, undo_cost
+from orchestrator.weight import FLOOR, View, declared_cost, declared_weight, undo_cost
 
 __all__ = ("Explanation", "NodeWeight", "RunnerUp", "explain")
 
 RUNNER_UP_EXPANSIONS = 2_000
-"""Budget for improving each of the routes among which the runner-up is found."""
+"""Budget for improving each of the routes among which the runner-up is found, and each backup."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,14 @@ class NodeWeight:
     price: float
     undo: float
     inputs: Mapping[str, str | None]
+    health: float = 1.0
+    """By which what is measured differs from what is declared."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the weight as JSON-ready data; terms that are mostly zero are left out when they are."""
         terms = {"cost": self.cost, "success": self.success, "trail": self.trail, "edge": self.edge}
+        if self.health != 1:
+            terms["health"] = self.health
         if self.price:
             terms["price"] = self.price
         if self.undo:
@@ -65,6 +70,8 @@ class Explanation:
     runner_up: RunnerUp | None
     goals: tuple[Route, ...] = field(default=())
     """The route of every listed goal, best first."""
+    backups: Mapping[str, Backup] = field(default_factory=dict)
+    """What would take the place of each step if it failed."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the explanation as the data that ``plan --json`` prints."""
@@ -95,6 +102,7 @@ class Explanation:
                 "weight": self.runner_up.weight,
                 "without": self.runner_up.without,
             },
+            "backups": {name: backup.as_dict() for name, backup in self.backups.items()},
             "reason": route.reason,
             "goals": [
                 {
@@ -121,6 +129,7 @@ def explain(planner: Planner, view: View, goal: str, situation: Situation) -> Ex
         tuple(
             route if other.name == goal else planner.plan(view, other.name, situation) for other in planner.graph.goals
         ),
+        backups(_rival(planner), view, route, situation),
     )
 
 
@@ -147,13 +156,14 @@ def _weights(planner: Planner, index: Index, route: Route) -> dict[str, NodeWeig
                 undo += undo_cost(graph.by_name[effect], planner.objective)
         found[name] = NodeWeight(
             weight=(own + edge + price + undo) / MICRO,
-            cost=max(declared_cost(node, planner.objective), 0.001),
+            cost=max(declared_cost(node, planner.objective), FLOOR),
             success=node.success,
             trail=index.weight[number] / own,
             edge=edge / MICRO,
             price=price / MICRO,
             undo=undo / MICRO,
             inputs={need.parameter: source for need, source in zip(node.needs, sources, strict=True)},
+            health=index.weight[number] / declared_weight(node, planner.objective),
         )
     return found
 
@@ -268,8 +278,13 @@ def _had(index: Index, sharing: Sharing, m: int) -> bool:
     )
 
 
+def _rival(planner: Planner) -> Planner:
+    """Return a planner that soon has an answer."""
+    return Planner(planner.graph, planner.objective, expansions=min(planner.expansions, RUNNER_UP_EXPANSIONS))
+
+
 def _runner_up(planner: Planner, view: View, route: Route, situation: Situation) -> RunnerUp | None:
-    rival = Planner(planner.graph, planner.objective, expansions=min(planner.expansions, RUNNER_UP_EXPANSIONS))
+    rival = _rival(planner)
     best: RunnerUp | None = None
     for name in sorted(route.nodes):
         without = replace(situation, excluded={**situation.excluded, name: "excluded: to find the runner-up"})

@@ -1,11 +1,14 @@
 """A graph and a view as integers: what a search runs over.
 
-Built once per (graph, view) and never changed. Nodes are numbered in the order of their names, so comparing numbers
-compares names; the run input has a number of its own among them. Goals are consumers too and come last. Every need
-of every consumer has one number, so that a search can keep its state in flat lists.
+Built once per (graph, view) and never changed, but for what a planner remembers with it. Nodes are numbered in the
+order of their names, so comparing numbers compares names; the run input has a number of its own among them. Goals are
+consumers too and come last. Every need of every consumer has one number, so that a search can keep its state in flat
+lists.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from orchestrator.graph import INPUT, Graph
 from orchestrator.units import micro
@@ -39,6 +42,8 @@ class Index:
         self.total = self.size + len(graph.goals)
         self.bits = self.total.bit_length()
         """A heap entry holds a cost above this many bits of a consumer's number."""
+        self.solved: dict[Any, Any] = {}
+        """What the planner of this index has solved on it."""
         self._figures(view)
         self._needs()
         self._candidates(view)

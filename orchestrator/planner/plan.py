@@ -5,10 +5,15 @@ towards the cheapest union (`improve`), and an exact branch and bound. Limits ar
 money and calls by its sum, time by its critical path. A route is *found*, *impossible* (a lower bound exceeds a limit,
 or no route exists at all), or *unproved*: none within the limits was found within the budget; the run then takes the
 cheapest route known and its own guard stops it.
+
+What was once solved under a view is remembered: the same situation gives the same answer, so that looking it up
+decides nothing. Runs of one graph stand in the same situations again and again, and a driver has those solved ahead
+that would follow if a call in flight failed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from orchestrator.graph import Graph
@@ -31,21 +36,41 @@ class Solution:
 
     union: Union
     bound: int
+    unfinished: bool = False
+    """Whether a larger budget may lead to another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A solution without the times of the moment, and the budget that was left after it."""
+
+    choice: Choice | None
+    """None: the goal cannot be had."""
+    bound: int = 0
+    left: int = 0
+
+
+TOO_LONG = Known(None)
+"""In place of a solution that takes longer than planning ahead may; it is looked for when it is needed."""
 
 
 class Planner:
-    """Plans routes over one graph. Holds nothing but the index of the latest view.
+    """Plans routes over one graph. Holds nothing but the index of the latest view, and what was solved on it.
 
     Args:
         graph: The graph.
         objective: Rates at which the undo of a finished effect is charged.
         expansions: Budget for improving and proving one route, in node expansions.
+        remember: How many solutions are remembered; all are forgotten when there are more.
     """
 
-    def __init__(self, graph: Graph, objective: Objective | None = None, *, expansions: int = 20_000) -> None:
+    def __init__(
+        self, graph: Graph, objective: Objective | None = None, *, expansions: int = 20_000, remember: int = 256
+    ) -> None:
         self.graph = graph
         self.objective = objective or Objective()
         self.expansions = expansions
+        self.remember = remember
         self._index: Index | None = None
 
     def index(self, view: View) -> Index:
@@ -67,7 +92,7 @@ class Planner:
             return self._plan_path(index, ground, goal, target)
         allowance = Allowance(situation.left)
         work = Work(self.expansions)
-        solution = self.solve(index, ground, target, work)
+        solution = self._recalled(index, ground, target, work)
         if solution is None:
             return Route(goal, "impossible", reason="unreachable")
         if allowance.unlimited:
@@ -79,6 +104,42 @@ class Planner:
         if within is not None:
             solution = Solution(within.union, max(within.bound, solution.bound))
         return self._route(index, ground, goal, solution, verdict, allowance, least)
+
+    def plan_ahead(self, view: View, goal: str, situation: Situation, *, expansions: int) -> bool:
+        """Solve what may have to be planned later, so that it then is a look-up; return whether that was any work.
+
+        No solution is kept of what takes more than *expansions* to prove: a smaller budget must not decide.
+        """
+        index = self.index(view)
+        ground, target = self.ground(index, situation), index.goal_number[goal]
+        if index.single and not ground.undo:
+            return False  # a path is found about as fast as it is looked up
+        key, work = _key(ground, target), Work(self.expansions)
+        if key in index.solved:
+            return False
+        solution = self.solve(index, ground, target, work, at_first=expansions)
+        unfinished = solution is not None and solution.unfinished
+        self._keep(index, key, TOO_LONG if unfinished else _known(solution, work))
+        return True
+
+    def _recalled(self, index: Index, ground: Ground, target: int, work: Work) -> Solution | None:
+        """Solve, or remember how it was solved; the budget is as far down either way."""
+        key = _key(ground, target)
+        known = index.solved.get(key)
+        if known is None or known is TOO_LONG:
+            solution = self.solve(index, ground, target, work)
+            self._keep(index, key, _known(solution, work))
+            return solution
+        if known.choice is None:
+            return None
+        work.left = known.left
+        return Solution(Union(index, ground, known.choice, target), known.bound)
+
+    def _keep(self, index: Index, key: Hashable, known: Known) -> None:
+        if len(index.solved) >= self.remember:
+            index.solved.clear()  # in one step: runs on several threads may share a planner
+        if self.remember:
+            index.solved[key] = known
 
     def _plan_path(self, index: Index, ground: Ground, goal: str, target: int) -> Route:
         """Plan a graph of single needs, where nothing is shared: the path is the union, and is exact."""
@@ -171,8 +232,13 @@ class Planner:
         values = self.graph.by_name[index.names[node]].provides
         return {index.number[name] for value in values for name in self.graph.providers[value]} - {node}
 
-    def solve(self, index: Index, ground: Ground, goal: int, work: Work) -> Solution | None:
-        """Return the cheapest union found without regard to limits, or None where the goal cannot be had."""
+    def solve(
+        self, index: Index, ground: Ground, goal: int, work: Work, *, at_first: int | None = None
+    ) -> Solution | None:
+        """Return the cheapest union found without regard to limits, or None where the goal cannot be had.
+
+        With *at_first* it is left unfinished where the exact search alone needs more expansions than that.
+        """
         if index.single and not ground.undo:
             path = shortest_path(index, ground, goal)
             if path is None:
@@ -191,13 +257,16 @@ class Planner:
             return Solution(union, union.weight)
         # Most routes are soon proved by the exact search alone; where a quarter of the budget does not do it, the
         # local search finds better bounds for the rest of it.
-        first = Work(work.left // 4)
+        quarter = work.left // 4
+        first = Work(quarter if at_first is None else min(quarter, at_first))
         frontier = Frontier(index, ground, sharing, union, first)
         frontier.run()
         assert frontier.best is not None
         if frontier.complete or work.spent:
             return Solution(frontier.best, max(root, frontier.bound))
-        work.spend(work.left // 4 - first.left)
+        if at_first is not None:
+            return Solution(frontier.best, max(root, frontier.bound), unfinished=True)
+        work.spend(quarter - first.left)
         shared = [p for p in sharing.nodes if sharing.uses[p] > 1]
         union = local_search(index, ground, goal, frontier.best, shared, work)
         frontier = Frontier(index, ground, sharing, union, work)
@@ -233,3 +302,22 @@ class Planner:
             tuple(index.names[effect] for effect in abandoned(index, ground, choice)),
             allowance.figures(union, least),
         )
+
+
+def _known(solution: Solution | None, work: Work) -> Known:
+    return Known(None) if solution is None else Known(solution.union.choice, solution.bound, work.left)
+
+
+def _key(ground: Ground, target: int) -> Hashable:
+    """Return all of a situation that decides what is solved: not how long calls in flight still take."""
+    return (
+        target,
+        frozenset(ground.held.items()),
+        frozenset(ground.in_flight),
+        ground.barred,
+        tuple(ground.undo.items()),
+        tuple(ground.undo_cost.items()),
+        tuple(ground.surcharge.items()),
+        tuple(ground.rests.items()),
+        frozenset(ground.withdrawn),
+    )

@@ -34,6 +34,7 @@ from orchestrator.events import (
 from orchestrator.graph import INPUT, Graph
 from orchestrator.planner import Planner, Route
 from orchestrator.policy import Policy
+from orchestrator.run.ahead import plan_ahead
 from orchestrator.run.closing import close
 from orchestrator.run.commands import Command
 from orchestrator.run.context import CHECKS, Context
@@ -157,6 +158,10 @@ class Run:
         A `once` attempt among them must not be made again: its answer is a failure whose effect is unknown.
         """
         return outstanding(self._context)
+
+    def plan_ahead(self) -> bool:
+        """Find the way round one call in flight, for when it fails; return whether there was still one to be found."""
+        return plan_ahead(self._context)
 
     # ---------------------------------------------------------------------------------------------------------- facts
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.spec.load import Loaded
     from orchestrator.spec.models import GraphSpec
     from orchestrator.spec.resolve import Resolved
+    from orchestrator.weight import View
 
 __all__ = ("Bind", "Configured", "load")
 
@@ -82,7 +83,12 @@ class Configured:
         return self._redactor
 
     def plan(
-        self, goal: str | None = None, *, down: Iterable[str] = (), inputs: Iterable[str] | None = None
+        self,
+        goal: str | None = None,
+        *,
+        down: Iterable[str] = (),
+        inputs: Iterable[str] | None = None,
+        view: View | None = None,
     ) -> Explanation:
         """Plan a route and say why it is the one; nothing is called.
 
@@ -90,6 +96,7 @@ class Configured:
             goal: A listed goal; default: the best one.
             down: Nodes to do without.
             inputs: Run inputs to take as given beside the required ones.
+            view: How the nodes are; default: as this process knows it from its runs, else as declared.
 
         Raises:
             InputError: There is no such goal, or no such node.
@@ -103,7 +110,11 @@ class Configured:
             excluded=self.down(down),
             left=Limits(limits.usd, limits.seconds, limits.calls),
         )
-        return explain(self._blueprint.planner, self._blueprint.view, goal, situation)
+        return explain(self._blueprint.planner, view or self._seen_now(), goal, situation)
+
+    def _seen_now(self) -> View:
+        """Return what a run that starts now would see."""
+        return self._blueprint.view
 
     @property
     def spec(self) -> GraphSpec:

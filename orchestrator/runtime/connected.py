@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.nodes.binding import Bindings
     from orchestrator.runtime.vitals import Vitals
     from orchestrator.store import Store
+    from orchestrator.weight import View
 
 __all__ = ("Begin", "Connected", "OnRecord", "Sink")
 
@@ -136,6 +137,14 @@ class Connected(Configured):
         """
         rows: tuple[HealthRow, ...] = () if self._process is None else self._process.board.rows()
         return tuple(self._redactor.redact(row) for row in rows)
+
+    def _seen_now(self) -> View:
+        rows = self.health()
+        if not rows:
+            return super()._seen_now()
+        from orchestrator.health.seen import seen
+
+        return seen(super()._seen_now(), rows)
 
     def _beside(self, run_id: str) -> Beside:
         """Return what a run has beside it in this process."""

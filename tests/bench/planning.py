@@ -57,7 +57,7 @@ class Planning:
     @classmethod
     def of(cls, graph: Graph) -> Planning:
         """Build index and graph."""
-        view, planner = declared_view(graph, Objective()), Planner(graph)
+        view, planner = declared_view(graph, Objective()), Planner(graph, remember=0)
         planner.index(view)
         return cls(graph, planner, view, as_digraph(graph, view))
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
-from tests.bench import attempts, durable, outages, planning, quality, rerouting, simulating, starting
+from tests.bench import attempts, durable, monitors, outages, planning, quality, rerouting, simulating, starting
 from tests.bench.report import Section, page
 
 __all__ = ("main",)
@@ -19,6 +19,7 @@ SECTIONS: dict[str, Callable[[], Section]] = {
     "rerouting": rerouting.measure,
     "attempts": attempts.measure,
     "durable": durable.measure,
+    "monitors": monitors.measure,
     "simulating": simulating.measure,
     "outages": outages.measure,
     "starting": starting.measure,

@@ -46,6 +46,8 @@ class Lag:
 
     def slowed(self, outcome: Outcome) -> bool:
         """Return whether the loop was late while this attempt ran."""
+        if not self._late:
+            return False
         begun = outcome.at - outcome.seconds
         return any(start <= outcome.at and end >= begun for start, end in self._late)
 
