@@ -74,7 +74,7 @@ class Circuit(Group):
 class Health(Group):
     """How what is measured moves weights."""
 
-    use: bool = Field(False, description="whether circuits, monitors and measurements have a say in routes")
+    use: bool = Field(True, description="whether circuits, monitors and measurements have a say in routes")
     measure: bool = Field(True, description="whether measured success and latency move declared weights")
     prior: int = Field(20, ge=1, description="attempts that the declared success rate counts for")
     movement: float = Field(3.0, ge=1, description="a measured weight stays within this factor of the declared one")
