@@ -315,6 +315,17 @@ def test_the_last_chance_repeats_no_permanent_failure() -> None:
     assert (result.last_chances, started(result)) == (0, ["a", "spare"])
 
 
+def test_a_spent_retry_budget_pays_for_no_last_chance() -> None:
+    """One attempt more is a retry: a node whose budget is spent is not lifted, and another one is."""
+    two = graph(node("a", attempts=1), node("b", "a", attempts=1), node("spare"), goals="g: b; less: spare")
+    for spent, chances, called in (((), 1, ["a", "a"]), (("b",), 1, ["a", "a"]), (("a",), 0, ["a", "spare"])):
+        run = ByHand(two)
+        run.see(replace(view(two, id="storm"), spent=spent))
+        run.fail("a", transient=True)
+        assert len(of(run, LastChance)) == chances
+        assert [command.node for command in run.issued(Start)] == called
+
+
 def test_an_exclusion_outlives_every_change_of_the_view() -> None:
     """A node excluded in this run is not called again, however healthy the world says it is."""
     run = ByHand(graph(node("a", effect=None), node("b", "", "a", units=3.0), goals="g: a"))
