@@ -53,6 +53,7 @@ class Circuits:
         self._clock = SteadyClock(clock)
         self._seed = seed
         self._prior = policy.health.prior
+        self._failures = policy.circuit.failures
         self._groups = Groups(graph)
         self._nodes = {
             node.name: Standing(node, overrides.get(node.name, policy.circuit), policy, seed) for node in graph.nodes
@@ -164,6 +165,10 @@ class Circuits:
         standing, now = self._nodes[node], self._clock.now()
         return max(standing.circuit.share(now) * standing.quota.share(now), LEAST)
 
+    def dark(self) -> tuple[str, ...]:
+        """Return the values of which no provider works: so many failures in a row, of all of them, are no chance."""
+        return self._groups.dark(self._failures)
+
     def figures(self, node: str) -> Figures:
         """Return what is measured of *node*."""
         standing = self._nodes[node]
@@ -262,6 +267,7 @@ class Circuits:
 
     def _succeeded(self, standing: Standing, outcome: Outcome, now: float, began: float) -> None:
         standing.window.succeeded(now, outcome.seconds)
+        self._groups.succeeded(standing.node.name)
         self._pay(outcome, succeeded=True)
         standing.quota.passed(began)
         if standing.unauthorised and began >= standing.refused_at:
@@ -278,10 +284,10 @@ class Circuits:
     def _failed(self, standing: Standing, outcome: Outcome, now: float, began: float, origin: Origin) -> None:
         circuit, name = standing.circuit, standing.node.name
         standing.window.failed(now, origin, outcome.seconds)
+        self._groups.failed(name)
         self._pay(outcome, succeeded=False)
         state = circuit.state(now)
         if state == "closed":
-            circuit.failed(now)
             reason = circuit.trigger(standing.window, origin, now)
             if reason is not None and self._groups.room(name, circuit.policy.share):
                 circuit.open(now, reason)
