@@ -6,13 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.graph import Goal, Graph, Node
+from orchestrator.health.scouts import ALONE
 from orchestrator.policy import Circuit
 from tests.boards import Desk
 
 WHY = "nothing that provides v works, and another run is trying it"
 NODES = tuple(Node(name, provides=("v",), effect="read") for name in "abcd")
 FOUR = Graph((*NODES, Node("alone", provides=("w",))), (Goal("g", ("v",)), Goal("less", ("w",))))
-PATIENCE = Circuit().cooldown
+PATIENCE = ALONE * Circuit().cooldown
 
 
 def dark() -> Desk:
@@ -53,7 +54,7 @@ def test_the_next_run_tries_once_the_first_is_over_or_does_not_want_to() -> None
 
 
 def test_a_call_that_hangs_holds_nobody_off_for_long() -> None:
-    """After the first cooldown of a circuit another run may try beside it."""
+    """After two cooldowns of a circuit another run may try beside it."""
     desk = dark()
     desk.start("hangs", ("a",))
     desk.wait(PATIENCE * 0.9)

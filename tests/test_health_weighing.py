@@ -60,10 +60,10 @@ def test_a_bad_past_is_lived_down() -> None:
 
 
 def test_a_slow_hour_does_not_become_the_rule() -> None:
-    """While a node is slow its baseline hardly learns: after fifty slow calls it still counts as slow."""
+    """While a node is slow its baseline hardly learns: after two hundred slow calls it still counts as slow."""
     desk = Desk(pair(seconds=1.0))
     desk.saw("a", *["ok"] * 60, every=1.0, seconds=1.0)
-    desk.saw("a", *["ok"] * 50, every=1.0, seconds=30.0)
+    desk.saw("a", *["ok"] * 200, every=1.0, seconds=30.0)
     assert any(signal.monitor == "latency" for signal in desk.board.signals())
 
 

@@ -1,9 +1,8 @@
 """Which run tries substitutes of which none works: one at a time, while the others are told at once.
 
 Circuits take at most a part of a group out of use, so that where all of it is down every run would call what is left,
-and wait for it, and fail. It is enough that one run does. The permit lasts as long as the run, but not beyond the first
-cooldown of a circuit: a call that hangs keeps nobody from seeing that the group is back. A run that is alone is never
-held off.
+and wait for it, and fail. It is enough that one run does. The permit lasts as long as the run, but not beyond `ALONE`:
+a call that hangs keeps nobody from seeing that the group is back. A run that is alone is never held off.
 """
 
 from __future__ import annotations
@@ -12,7 +11,12 @@ from collections.abc import Collection, Mapping
 
 from orchestrator.health.circuits import Circuits
 
-__all__ = ("Scouts",)
+__all__ = ("ALONE", "Scouts")
+
+ALONE = 2.0
+"""Cooldowns of a circuit for which one run tries alone: as long as the second one is. After one, calls that hang would
+have as many runs try as behind a gateway's fixed cooldown; after three, it takes too long to see that a group is back.
+"""
 
 
 class Scouts:
@@ -21,13 +25,13 @@ class Scouts:
     Args:
         circuits: They know which groups are dark.
         providers: The nodes that provide each value.
-        patience: Seconds after which another run may try a group too.
+        cooldown: Seconds of a circuit's first cooldown.
     """
 
-    def __init__(self, circuits: Circuits, providers: Mapping[str, tuple[str, ...]], patience: float) -> None:
+    def __init__(self, circuits: Circuits, providers: Mapping[str, tuple[str, ...]], cooldown: float) -> None:
         self._circuits = circuits
         self._providers = providers
-        self._patience = patience
+        self._patience = ALONE * cooldown
         self._trying: dict[str, tuple[str, float]] = {}
         """Who tries the providers of a value, and until when alone."""
         self._held_off: dict[str, tuple[str, ...]] = {}
