@@ -43,8 +43,8 @@ class Groups:
             node.name: tuple(value for value in dict.fromkeys(node.provides) if value in needed) for node in graph.nodes
         }
         self._out: dict[str, dict[str, None]] = {value: {} for value in self._members}
-        self._failed = {value: dict.fromkeys(names, 0) for value, names in self._members.items()}
-        """Failures of every member since a call of any of them succeeded."""
+        self._failed: dict[str, dict[str, int]] = {}
+        """Failures of the members of a group since a call of any of them succeeded."""
 
     def of(self, node: str) -> tuple[str, ...]:
         """Return the values whose groups *node* belongs to."""
@@ -75,15 +75,18 @@ class Groups:
     def succeeded(self, node: str) -> None:
         """A call of *node* succeeded: its groups are not dark."""
         for value in self._of[node]:
-            self._failed[value] = dict.fromkeys(self._members[value], 0)
+            self._failed.pop(value, None)
 
     def failed(self, node: str) -> None:
         """A call of *node* failed."""
         for value in self._of[node]:
-            self._failed[value][node] += 1
+            failed = self._failed.setdefault(value, {})
+            failed[node] = failed.get(node, 0) + 1
 
     def dark(self, failures: int) -> tuple[str, ...]:
         """Return the values whose groups are dark, if *failures* in a row open one circuit. A lone node is no group."""
         return tuple(
-            value for value, failed in self._failed.items() if len(failed) > 1 and min(failed.values()) >= failures
+            value
+            for value, failed in self._failed.items()
+            if len(failed) == len(self._members[value]) > 1 and min(failed.values()) >= failures
         )
