@@ -99,12 +99,10 @@ def last_chance(run: Context, goal: str) -> Chance | None:
 
 
 def _liftable(run: Context) -> tuple[str, ...]:
-    # Another attempt is a retry: where the budget for those is spent, there is none.
-    spent = run.state.view.spent
     return tuple(
         name
         for name, found in run.state.excluded.items()
-        if found.transient and run.node(name).effect in ("read", "idempotent") and name not in spent
+        if found.transient and run.node(name).effect in ("read", "idempotent")
     )
 
 
