@@ -16,7 +16,7 @@ TUNED = range(1, 7)
 """Seeds that the default figures were chosen on. They are not reported."""
 
 REPORTED = range(201, 207)
-"""Seeds of the report: nothing was chosen on them. 101 to 106 were given up, since rules were changed after their report;
+"""Seeds of the report: nothing was chosen on them. 101 to 106 were given up, for rules were changed after their report;
 one rule was taken back, on the seeds of tuning, between a first and a second look at these."""
 
 OURS = "ours"
