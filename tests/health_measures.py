@@ -1,8 +1,12 @@
 """What a stage's record says about a router, and how routers are compared.
 
 All measures look from outside, at calls and requests, so that every router is measured by the same rule. Each has a
-scale, fixed beforehand: the difference that matters fully. A router's loss in a measure is its distance from the best
-one in scales, at most 1; its loss in a scenario is the mean over the measures.
+scale: the difference that matters fully to somebody who runs such nodes. A router's loss in a measure is its distance
+from the best one in scales, at most 1; its loss in a scenario is the mean over the measures.
+
+What was changed after results had been seen: the price was added, and is per answer since it was seen that who answers
+nothing was the cheapest; chance was taken off the swing, since a fair lottery among equals counted as swinging. The
+scales stand as they were first written.
 """
 
 from __future__ import annotations
@@ -46,7 +50,7 @@ class Measured:
     """Standard deviation of the first choice's share, per 10 s, while nothing changes in the world, beyond what chance
     alone makes of so few requests."""
     cents: float
-    """Mean price of a request: that of its calls that succeeded."""
+    """Price of the calls that succeeded, per answer: what is not answered is not cheap."""
 
 
 MEASURES = tuple(field.name for field in fields(Measured))
@@ -103,7 +107,7 @@ def measured(world: Scenario, stage: Stage) -> Measured:
         len(healthy) / (world.end / 3600),
         len(needless) / thousand,
         _swing(world, shares),
-        sum(PRICES[call.node] for call in stage.calls if call.outcome == "ok") / len(asked),
+        sum(PRICES[call.node] for call in stage.calls if call.outcome == "ok") / max(len(asked) - len(lost), 1),
     )
 
 

@@ -316,23 +316,28 @@ class Stage:
 # ------------------------------------------------------------------------------------------------------- the scenarios
 
 
+def _after(seconds: float, scale: float) -> float:
+    """Return how long a scenario goes on once all is well: long enough for every router to come back."""
+    return max(240.0, seconds * scale)
+
+
 def _hard(seed: int, scale: float) -> tuple[tuple[Spell, ...], float]:
     """The first choice is down for as long as real incidents last, from 5 minutes to an hour and a half."""
     end = CALM + scale * outage_seconds(unit_interval(seed, "outage"), 300, 5400)
-    return (Spell(FIRST, CALM, end, "down"),), end + 420
+    return (Spell(FIRST, CALM, end, "down"),), end + _after(420, scale)
 
 
 def _brown(seed: int, scale: float) -> tuple[tuple[Spell, ...], float]:
     """The first choice fails between 30 and 70 % of its calls."""
     end = CALM + scale * outage_seconds(unit_interval(seed, "outage"), 300, 3600)
-    return (Spell(FIRST, CALM, end, "flaky", 0.3 + 0.4 * unit_interval(seed, "success")),), end + 420
+    return (Spell(FIRST, CALM, end, "flaky", 0.3 + 0.4 * unit_interval(seed, "success")),), end + _after(420, scale)
 
 
 def _flapping(seed: int, scale: float) -> tuple[tuple[Spell, ...], float]:
     """The first choice is up for 40 s and down for 20 s, again and again."""
     rounds = max(8, round(25 * scale))
     starts = [CALM + 60.0 * n for n in range(rounds)]
-    return tuple(Spell(FIRST, at, at + 20, "down") for at in starts), starts[-1] + 420
+    return tuple(Spell(FIRST, at, at + 20, "down") for at in starts), starts[-1] + _after(420, scale)
 
 
 def _limited(seed: int, scale: float) -> tuple[tuple[Spell, ...], float]:
@@ -340,7 +345,9 @@ def _limited(seed: int, scale: float) -> tuple[tuple[Spell, ...], float]:
     end = CALM + max(300.0, 1200 * scale)
     end = 60 * (end // 60)
     share = 0.25 + 0.25 * unit_interval(seed, "share")
-    return (Spell(FIRST, CALM, end, "limited", round(60 * share * 5.5 * _thin("rate limit"))),), end + 240
+    return (Spell(FIRST, CALM, end, "limited", round(60 * share * 5.5 * _thin("rate limit"))),), end + _after(
+        240, scale
+    )
 
 
 def _domain(seed: int, scale: float) -> tuple[tuple[Spell, ...], float]:
@@ -352,13 +359,13 @@ def _domain(seed: int, scale: float) -> tuple[tuple[Spell, ...], float]:
         if unit_interval(seed, "with", node.name) < chance:
             start = CALM + 60 * unit_interval(seed, "later", node.name)
             spells.append(Spell(node.name, start, start + length, "down"))
-    return tuple(spells), CALM + length + 420
+    return tuple(spells), CALM + length + _after(420, scale)
 
 
 def _slow(seed: int, scale: float) -> tuple[tuple[Spell, ...], float]:
     """The first choice answers everything, but takes five to nine times as long."""
     end = CALM + scale * outage_seconds(unit_interval(seed, "outage"), 300, 2400)
-    return (Spell(FIRST, CALM, end, "slow", 5 + 4 * unit_interval(seed, "factor")),), end + 420
+    return (Spell(FIRST, CALM, end, "slow", 5 + 4 * unit_interval(seed, "factor")),), end + _after(420, scale)
 
 
 def _recovery(seed: int, scale: float) -> tuple[tuple[Spell, ...], float]:
@@ -369,7 +376,7 @@ def _recovery(seed: int, scale: float) -> tuple[tuple[Spell, ...], float]:
         Spell(FIRST, end + 20, end + 80, "down"),
         Spell(FIRST, end + 80, end + 140, "flaky", 0.5),
     )
-    return spells, end + 140 + 600
+    return spells, end + 140 + _after(600, scale)
 
 
 def _all_down(seed: int, scale: float) -> tuple[tuple[Spell, ...], float]:
@@ -379,14 +386,14 @@ def _all_down(seed: int, scale: float) -> tuple[tuple[Spell, ...], float]:
         Spell(node.name, CALM, CALM + length + 30 * n + 30 * unit_interval(seed, node.name), "down")
         for n, node in enumerate(reversed(NODES))
     ]
-    return tuple(spells), CALM + length + 120 + 420
+    return tuple(spells), CALM + length + 120 + _after(420, scale)
 
 
 def _herd(seed: int, scale: float) -> tuple[tuple[Spell, ...], float]:
     """The first choice comes back cold: for two minutes it takes few calls at once, and falls over under many."""
     end = CALM + max(120.0, 300 * scale)
     warm = 60 + 60 * unit_interval(seed, "warm")
-    return (Spell(FIRST, CALM, end, "down"), Spell(FIRST, end, end + warm, "cold", warm)), end + 600
+    return (Spell(FIRST, CALM, end, "down"), Spell(FIRST, end, end + warm, "cold", warm)), end + _after(600, scale)
 
 
 Make = Callable[[int, float], tuple[tuple[Spell, ...], float]]

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 
 from orchestrator.graph import Goal, Graph, Node
 from orchestrator.health import Signal
-from orchestrator.health.load import NEAR
+from orchestrator.health.load import ALIKE
 from orchestrator.health.monitors.headroom import headroom_factor
 from orchestrator.weight import View, declared_view
 from tests.boards import Desk, Says, pair
@@ -176,7 +176,11 @@ def test_one_run_may_try_a_half_open_node() -> None:
 
 def test_a_trial_is_not_made_dear() -> None:
     """Trap 2: the run that may try a node sees at most its declared weight, however bad its figures are."""
-    desk = half_open(graph=pair(seconds=1.0))
+    desk = Desk(pair(seconds=1.0))
+    desk.saw("a", *["ok"] * 20, every=1.0, seconds=9.0)
+    desk.saw("a", *["external"] * 5)
+    desk.wait(5.01)
+    assert desk.circuits.state("a") == "half_open"
     assert desk.board.rows()[0].factor > 1.0
     assert dict(desk.start("one").weights)["a"] == 1_000_000
     assert dict(desk.start("two").weights)["a"] > 1_000_000
@@ -273,6 +277,26 @@ def test_load_never_outweighs_a_clear_difference() -> None:
         assert weights["a"] < weights["b"]
 
 
+def test_load_is_shared_with_what_costs_a_tenth_more_at_most() -> None:
+    """Declared a tenth dearer a node takes its part of runs at once; a fifth dearer it does not."""
+    for units, shared in ((1.1, True), (1.2, False)):
+        desk = Desk(Graph((Node("a", provides=("v",)), Node("b", provides=("v",), units=units)), (Goal("g", ("v",)),)))
+        desk.start("one", ("a",))
+        weights = dict(desk.start("two").weights)
+        assert (weights["b"] < weights["a"]) is shared
+
+
+def test_equal_nodes_share_load_though_chance_has_their_figures_differ() -> None:
+    """Nodes that declare the same take turns while their measured weights are within `ALIKE`, and no further."""
+    for seconds, shared in ((1.5, True), (1.9, False)):
+        desk = Desk(pair(seconds=1.0))
+        desk.saw("b", *["ok"] * 30, every=1.0, seconds=seconds)
+        desk.wait(6)
+        desk.start("one", ("a",))
+        weights = dict(desk.start("two").weights)
+        assert (weights["b"] < weights["a"]) is shared
+
+
 def test_a_called_node_is_no_load_any_more() -> None:
     """What a run has called it is not on its way to; nor is it to what it left for another route."""
     desk = Desk()
@@ -329,7 +353,7 @@ class Traffic(RuleBasedStateMachine):
         declared = dict(declared_view(TRIO, self.desk.policy.objective).weights)
         bound = self.desk.policy.health.movement
         for name, weight in view.weights:
-            apart = max(1 / self.desk.circuits.share(name), headroom_factor(0.1)) * NEAR
+            apart = max(1 / self.desk.circuits.share(name), headroom_factor(0.1)) * ALIKE
             assert declared[name] / bound - 1 <= weight <= declared[name] * bound * apart + 1
 
     @precondition(lambda self: self.runs)

@@ -96,7 +96,7 @@ def test_a_suspect_needs_half_as_much() -> None:
 
 def test_cooldowns_double_up_to_the_longest() -> None:
     """Each failed probe doubles the cooldown, half of it jitter, and none is longer than the policy's longest."""
-    ward = Ward()
+    ward, policy = Ward(), Circuit()
     ward.open("a1")
     waits = []
     for _ in range(12):
@@ -105,9 +105,10 @@ def test_cooldowns_double_up_to_the_longest() -> None:
         assert ward.circuits.lease("a1", "run", seconds=30)
         ward.saw("a1", "external", run_id="run")
     for doublings, wait in enumerate(waits):
-        ceiling = min(5.0 * 2**doublings, 300.0)
+        ceiling = min(policy.cooldown * 2**doublings, policy.max_cooldown)
         assert ceiling / 2 <= wait <= ceiling
-    assert len({wait / min(5.0 * 2**doublings, 300.0) for doublings, wait in enumerate(waits)}) == len(waits)
+    assert waits[-1] > policy.max_cooldown / 2 > policy.cooldown
+    assert len(set(waits)) == len(waits)
 
 
 def test_substitutes_are_probed_apart() -> None:
@@ -121,22 +122,66 @@ def test_substitutes_are_probed_apart() -> None:
     assert waits == [again.circuits.open_for(node) for node in ("a1", "a2", "a3")]
 
 
-def test_healthy_time_shortens_cooldowns_again() -> None:
-    """Every window without a failure takes back one doubling, not all at once."""
+def test_time_in_use_shortens_cooldowns_again() -> None:
+    """Every longest cooldown in use takes back one doubling, not all at once, and single failures do not stop it."""
     ceilings = []
-    for healthy in (0.0, 45.0, 75.0, 1e9):
-        ward = Ward()
+    for healthy in (0.0, 99.0, 101.0, 201.0, 1e9):
+        ward = Ward(policy=Policy(circuit=Circuit(max_cooldown="100s")))
         ward.open("a1")
         for _ in range(3):
             ward.time += ward.circuits.open_for("a1")
             ward.saw("a1", "external", run_id="run", probe=True)
         ward.time += ward.circuits.open_for("a1")
         ward.saw("a1", "ok", probe=True)
-        ward.time += healthy
+        ward.time += healthy / 2
+        ward.saw("a1", "external", "ok")
+        ward.time += healthy / 2
         ward.open("a1")
         wait = ward.circuits.open_for("a1")
         ceilings.append(next(ceiling for ceiling in (5, 10, 20, 40, 80) if wait <= ceiling))
-    assert ceilings == [80, 40, 20, 5]
+    assert ceilings == [80, 80, 40, 20, 5]
+
+
+def test_a_node_that_flaps_stays_at_its_longest_cooldown() -> None:
+    """Healthy spells that are shorter than its cooldown take nothing back, however many there are."""
+    ward = Ward()
+    waits = []
+    for _ in range(12):
+        ward.open("a1")
+        waits.append(ward.circuits.open_for("a1"))
+        ward.time += waits[-1]
+        ward.saw("a1", "ok", probe=True)
+        ward.time += 40.0
+    longest = Circuit().max_cooldown
+    assert min(waits[5:]) >= longest / 2 > waits[0]
+    assert max(waits) <= longest
+
+
+def test_what_says_nothing_about_health_makes_no_group_dark() -> None:
+    """Failures and timeouts of every node do; callers' errors, rate limits and timeouts under a late loop do not."""
+    ward = Ward()
+    for node in ("a1", "a2"):
+        ward.saw(node, *["caller", "rate_limited", "cancelled", "contract", "inapplicable"] * 5)
+        ward.saw(node, *["timeout"] * 5, lagging=True)
+    assert ward.circuits.dark() == ()
+    for node in ("a1", "a2"):
+        ward.saw(node, *["external", "timeout"] * 3)
+    assert ward.circuits.dark() == ("value-a",)
+    ward.saw("a2", "ok")
+    assert ward.circuits.dark() == ()
+
+
+def test_who_has_just_come_back_needs_half_as_much() -> None:
+    """Until it was in use for a longest cooldown, three failures in a row take a node out again; then five."""
+    for used, needed in ((0.0, 3), (59.0, 3), (61.0, 5)):
+        ward = Ward()
+        ward.half_open("a1")
+        ward.saw("a1", "ok", run_id="run")
+        ward.time += used
+        ward.saw("a1", *["external"] * (needed - 1))
+        assert ward.circuits.state("a1") == "closed"
+        ward.saw("a1", "external")
+        assert ward.circuits.state("a1") == "open"
 
 
 def test_a_success_while_open_closes_early() -> None:
@@ -520,7 +565,11 @@ def test_trap_7_the_newest_counts_most() -> None:
     """A thousand old successes do not outweigh what happens now, and old failures do not either."""
     ward = Ward()
     ward.saw("a1", *["ok"] * 1000, every=1, seconds=9.0)
-    ward.saw("a1", *["external", "ok"] * 10, "external", every=1, seconds=0.1)
+    for _ in range(10):
+        ward.saw("a1", "external", every=1, seconds=0.1)
+        if ward.circuits.state("a1") == "open":
+            break
+        ward.saw("a1", "ok", every=1, seconds=0.1)
     assert ward.circuits.state("a1") == "open"
     ward.saw("a1", *["ok"] * 120, every=1, seconds=0.1)
     ward.saw("a2", *["external"] * 4, "ok", every=1)

@@ -38,3 +38,20 @@ def test_who_is_out_counts_once() -> None:
     groups.put_back("a1")
     assert groups.room("a2", 0.5)
     assert groups.members("value-a") == ("a1", "a2")
+
+
+def test_a_group_is_dark_when_all_of_it_has_failed_since_anything_worked() -> None:
+    """Each node as often as opens a circuit; one success anywhere ends it; a lone node is no group."""
+    groups = Groups(substitutes(2, 1))
+    for _ in range(20):
+        groups.failed("a1")
+        groups.failed("b1")
+    assert groups.dark(5) == ()
+    for _ in range(4):
+        groups.failed("a2")
+    assert groups.dark(5) == ()
+    groups.failed("a2")
+    assert groups.dark(5) == ("value-a",)
+    groups.succeeded("a2")
+    groups.failed("a1")
+    assert groups.dark(5) == ()

@@ -144,7 +144,7 @@ def fixed_cooldown(cooldown: float, seconds: int = 1800) -> tuple[int, int]:
 
 
 def test_a_flapping_node_wastes_few_calls_and_is_admitted_again() -> None:
-    """No run is lost; less than half as many calls fail as behind a gateway's fixed cooldown; it is never shut out.
+    """No run is lost; a third fewer calls fail than behind a gateway's fixed cooldown; it is never shut out.
 
     The price is the damping's: the longer it flaps, the longer it is left alone, so that it answers fewer runs.
     """
@@ -153,7 +153,7 @@ def test_a_flapping_node_wastes_few_calls_and_is_admitted_again() -> None:
     gateway_failed, _ = fixed_cooldown(5.0)
     retried_only, _ = fixed_cooldown(0.0)
     assert lost == 0
-    assert failed < gateway_failed / 2 < retried_only / 4
+    assert failed < gateway_failed * 2 / 3 < retried_only / 3
     assert answered >= 100
 
 
@@ -161,7 +161,7 @@ def test_a_flapping_node_wastes_few_calls_and_is_admitted_again() -> None:
 
 
 def test_a_node_that_only_gets_slow_loses_traffic_before_it_fails() -> None:
-    """It is left within seconds though every call works, and is back within `stale` of being quick again."""
+    """It is left within seconds though every call works, tried once per window, and soon back when it is quick."""
     graph = Graph(
         (Node("a", provides=("v",), seconds=1.0), Node("b", provides=("v",), seconds=2.0)), (Goal("g", ("v",)),)
     )
@@ -175,10 +175,10 @@ def test_a_node_that_only_gets_slow_loses_traffic_before_it_fails() -> None:
         desk.saw(node, "ok", seconds=2.0 if node == "b" else 6.0 if slow else 1.0, run_id=f"run {i}")
         desk.board.release(f"run {i}")
     assert {went[i] for i in range(0, 200, 2)} == {"a"}
-    assert {went[i] for i in range(220, 370, 2)} == {"b"}
+    assert [went[i] for i in range(230, 400, 2)].count("a") <= 170 / desk.policy.circuit.window + 1
     assert desk.circuits.state("a") == "closed"
     back = next(i for i in range(400, 900, 2) if went[i] == "a")
-    assert back <= 400 + 185
+    assert back <= 400 + 2 * desk.policy.circuit.window
     assert [went[i] for i in range(650, 900, 2)].count("a") == 125
 
 

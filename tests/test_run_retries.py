@@ -315,6 +315,17 @@ def test_the_last_chance_repeats_no_permanent_failure() -> None:
     assert (result.last_chances, started(result)) == (0, ["a", "spare"])
 
 
+def test_a_spent_retry_budget_takes_no_last_chance_away() -> None:
+    """The budget is for retries beside other ways; before anything is given up, what failed is tried once more."""
+    two = graph(node("a", attempts=2), node("spare"), goals="g: a; less: spare")
+    run = ByHand(two)
+    run.see(replace(view(two, id="storm"), spent=("a",)))
+    run.fail("a", transient=True)
+    assert len(of(run, LastChance)) == 1
+    assert [command.node for command in run.issued(Start)] == ["a", "a"]
+    assert not run.wakes
+
+
 def test_an_exclusion_outlives_every_change_of_the_view() -> None:
     """A node excluded in this run is not called again, however healthy the world says it is."""
     run = ByHand(graph(node("a", effect=None), node("b", "", "a", units=3.0), goals="g: a"))

@@ -12,21 +12,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from orchestrator.chance import unit_interval
 from orchestrator.graph import Graph
 from orchestrator.health.attention import Attended
 from orchestrator.health.circuits import Circuits
 from orchestrator.health.leases import Leases
-from orchestrator.health.load import NEAR, Load
+from orchestrator.health.load import ALIKE, Load
 from orchestrator.health.monitors.users import Report, UserMonitor
 from orchestrator.health.outcome import Outcome
 from orchestrator.health.publication import Publication
 from orchestrator.health.rows import HealthRow
+from orchestrator.health.scouts import Scouts
+from orchestrator.health.seats import Changed, Seat
 from orchestrator.health.signal import Monitor, Signal
 from orchestrator.health.watching import Watching
-from orchestrator.health.weighing import Weighing, peers_of, scaled
+from orchestrator.health.weighing import TRIED, Weighing, peers_of, scaled
 from orchestrator.policy import Policy
 from orchestrator.weight import View, declared_view
 
@@ -38,19 +40,8 @@ PROBED = "half-open: waits for its probe"
 LOOK = 1.0
 """Seconds after which the monitors are asked anyway: somebody may have spoken to the circuits directly."""
 
-Changed = Callable[[View], object]
-"""Takes a run's new view; called on the loop, must be quick."""
-
 Weights = tuple[tuple[str, int], ...]
 Trails = tuple[tuple[str, str, int], ...]
-
-
-@dataclass(slots=True)
-class _Seat:
-    """What one run was last shown, and how it is told of more."""
-
-    view: View
-    changed: Changed | None = None
 
 
 class Board:
@@ -107,7 +98,8 @@ class Board:
         self._weighing = Weighing(graph, policy, circuits, self._watching.latency, peers)
         self._leases = Leases(circuits)
         self._load = Load(graph)
-        self._seats: dict[str, _Seat] = {}
+        self._scouts = Scouts(circuits, graph.providers, policy.circuit.cooldown)
+        self._seats: dict[str, Seat] = {}
         self._news = Publication(policy.health)
         """When runs are told what bars their way."""
         self._moves = Publication(policy.health)
@@ -133,10 +125,11 @@ class Board:
         now = self._refreshed()
         for name in self._watching.picture.half_open:
             self._ask(run_id, name, now, (name,))
+        self._scouts.ask(run_id, now)
         weights, trails = self._weights(run_id, now)
         view = self._numbered(replace(self._barred(run_id), weights=weights, trails=trails))
         seat = self._seats.get(run_id)
-        self._seats[run_id] = _Seat(view, seat.changed if seat is not None else None)
+        self._seats[run_id] = Seat(view, seat.changed if seat is not None else None)
         return view
 
     def settle(self, run_id: str, wanted: Collection[str]) -> None:
@@ -146,6 +139,7 @@ class Board:
         """
         now = self._refreshed()
         self._leases.keep(run_id, wanted)
+        self._scouts.keep(run_id, wanted)
         for name in self._watching.picture.half_open:
             if name in wanted:
                 self._ask(run_id, name, now, wanted)
@@ -156,6 +150,7 @@ class Board:
         """The run is over, however it ended."""
         self._leases.keep(run_id, ())
         self._load.drop(run_id)
+        self._scouts.drop(run_id)
         self._seats.pop(run_id, None)
 
     def subscribe(self, run_id: str, changed: Changed) -> Callable[[], None]:
@@ -168,7 +163,7 @@ class Board:
             What ends it.
         """
         self._refreshed()
-        seat = self._seats.setdefault(run_id, _Seat(self._base))
+        seat = self._seats.setdefault(run_id, Seat(self._base))
         seat.changed = changed
         shown = {name for name, _ in seat.view.vetoes}
         if any(name not in shown and name not in self._leases.of(run_id) for name in self._watching.picture.half_open):
@@ -315,7 +310,8 @@ class Board:
     def _barred(self, run_id: str) -> View:
         """Return what bars the way of a run: what holds for all, and half-open nodes that are not its to try."""
         picture, its = self._watching.picture, self._leases.of(run_id)
-        vetoes = dict(picture.effects.vetoes)
+        held_off = {name: why for name, why in self._scouts.barred(run_id).items() if name not in its}
+        vetoes = {**held_off, **picture.effects.vetoes}
         for name in picture.half_open:
             if name not in its:
                 vetoes[name] = PROBED if name in self._probed else HALF_OPEN
@@ -323,7 +319,7 @@ class Board:
             "",
             (),
             vetoes=tuple(sorted(vetoes.items())),
-            open=picture.effects.open,
+            open=tuple(name for name in picture.effects.open if name not in held_off),
             gates=tuple(picture.effects.gates.items()),
             spent=picture.spent,
         )
@@ -339,9 +335,11 @@ class Board:
         total = {name: ratios[name] * factor for name, factor in apart.items()}
         for name in self._leases.of(run_id):
             total[name] = min(ratios[name], 1.0) * apart.get(name, 1.0)
+        for name in self._weighing.trials(now, {*picture.effects.vetoes, *picture.half_open}):
+            total[name] = TRIED * apart.get(name, 1.0)
         weights.update((name, scaled(self._base_weights[name], factor)) for name, factor in total.items())
-        for name in self._load.busier(weights, {*picture.effects.vetoes, *picture.half_open}):
-            total[name] = total.get(name, ratios[name]) * NEAR
+        for name in self._load.busier(weights, self._base_weights, {*picture.effects.vetoes, *picture.half_open}):
+            total[name] = total.get(name, ratios[name]) * ALIKE
             weights[name] = scaled(self._base_weights[name], total[name])
         trails = tuple(
             (source, target, scaled(weight, total.get(source, ratios.get(source, 1.0))))
@@ -364,7 +362,7 @@ class Board:
         if seat is None or seat.changed is None:
             return
         barred = self._barred(run_id)
-        if _names(barred) == _names(seat.view):
+        if seat.is_shown(barred):
             return
         seat.view = self._numbered(replace(barred, weights=seat.view.weights, trails=seat.view.trails))
         try:
@@ -396,8 +394,3 @@ class Board:
         if self._report is not None:
             with suppress(Exception):
                 self._report(line)
-
-
-def _names(view: View) -> tuple[tuple[str, ...], ...]:
-    """Return what decides: which nodes are barred, not in which words."""
-    return tuple(name for name, _ in view.vetoes), view.open, tuple(name for name, _ in view.gates), view.spent

@@ -1,10 +1,12 @@
 """One node's circuit: when it opens, for how long, who may probe it, and how the node comes back.
 
 It opens by Finagle's pair of triggers, failures in a row or a decayed success rate. Its cooldown doubles with every
-opening and halves again with healthy time (Envoy); equal jitter keeps the probes of several nodes apart. Once it is
-over the circuit is half-open: one holder at a time has the permit for a probe. The permit is a lease, so that one which
-is cancelled is given back and one which is lost expires; neither says anything about the node. A success closes the
-circuit, a failed probe opens it for longer, and traffic comes back from a tenth to the whole.
+opening and halves again with time in use (Envoy), for each longest cooldown of it once: a node that flaps stays at its
+longest. Until a node has been in use for so long, half of the usual evidence takes it out again. Equal jitter keeps the
+probes of several nodes apart. Once a cooldown is over the circuit is half-open: one holder at a time has the permit for
+a probe. The permit is a lease, so that one which is cancelled is given back and one which is lost expires; neither says
+anything about the node. A success closes the circuit, a failed probe opens it for longer, and traffic comes back from a
+tenth to the whole.
 """
 
 from __future__ import annotations
@@ -54,8 +56,6 @@ class NodeCircuit:
     growth: int = 0
     """Doublings of the next cooldown."""
     openings: int = 0
-    healthy_from: float = -math.inf
-    """The last failure, or the last admission."""
     readmitted_at: float = -math.inf
     lease: Lease | None = None
     suspect_until: float = -math.inf
@@ -73,8 +73,11 @@ class NodeCircuit:
         return 0.0 if self.opened_at is None else self.until - self.opened_at
 
     def trigger(self, window: Window, origin: Origin, now: float) -> str | None:
-        """Return why the node should be taken out of use, if it should; a suspect one needs half as much."""
-        suspect = now < self.suspect_until
+        """Return why the node should be taken out of use, if it should.
+
+        Half as much is needed of a suspect one, and of one that has not been in use for long since it was last out.
+        """
+        suspect = now < self.suspect_until or (self.growth > 0 and self._growth_left(now) == self.growth)
         failures = _half(self.policy.failures) if suspect else self.policy.failures
         volume = _half(self.policy.volume) if suspect else self.policy.volume
         what = "failures" if origin == "external" else "timeouts"
@@ -86,13 +89,10 @@ class NodeCircuit:
             return f"{what}: only {rate:.0%} of calls succeeded"
         return None
 
-    def failed(self, now: float) -> None:
-        """Note a failure while it is closed: the healthy time before it shortens the next cooldown."""
-        self.growth = self._grown(now)
-        self.healthy_from = now
-
     def open(self, now: float, reason: str) -> None:
         """Open it, or open it again after a failed probe, for twice as long as the last time."""
+        if self.opened_at is None:
+            self.growth = self._growth_left(now)
         ceiling = min(self.policy.cooldown * 2.0**self.growth, self.policy.max_cooldown)
         self.openings += 1
         # Equal jitter: half of the time is certain.
@@ -108,7 +108,7 @@ class NodeCircuit:
     def close(self, now: float) -> None:
         """Close it; the node's share of traffic grows from here."""
         self.opened_at, self.until, self.lease, self.reason = None, -math.inf, None, ""
-        self.healthy_from = self.readmitted_at = now
+        self.readmitted_at = now
 
     def take_lease(self, holder: str, now: float, seconds: float) -> bool:
         """Give the permit to *holder* for *seconds* unless another has it; its own is prolonged."""
@@ -162,16 +162,16 @@ class NodeCircuit:
         leased = data.get("lease")
         self.lease = Lease(leased[0], now - leased[1]) if leased else None
 
-    def _grown(self, now: float) -> int:
-        # One doubling less for every window without a failure.
-        healthy = now - self.healthy_from
-        if self.growth == 0 or self.policy.window <= 0:
+    def _growth_left(self, now: float) -> int:
+        """Return the doublings that the time in use since the last admission has not taken back."""
+        if self.growth == 0:
             return 0
-        return max(self.growth - int(min(healthy / self.policy.window, self.growth)), 0)
+        spans = (now - self.readmitted_at) / max(self.policy.max_cooldown, self.policy.window, 1e-9)
+        return self.growth - int(min(spans, self.growth))
 
 
 _PLAIN = ("reason", "growth", "openings", "suspicion")
-_TIMES = ("opened_at", "until", "healthy_from", "readmitted_at", "suspect_until")
+_TIMES = ("opened_at", "until", "readmitted_at", "suspect_until")
 
 
 def _half(count: int) -> int:

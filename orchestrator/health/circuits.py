@@ -53,6 +53,7 @@ class Circuits:
         self._clock = SteadyClock(clock)
         self._seed = seed
         self._prior = policy.health.prior
+        self._failures = policy.circuit.failures
         self._groups = Groups(graph)
         self._nodes = {
             node.name: Standing(node, overrides.get(node.name, policy.circuit), policy, seed) for node in graph.nodes
@@ -218,6 +219,10 @@ class Circuits:
         standing, now = self._nodes[node], self._clock.now()
         return max(standing.circuit.share(now) * standing.quota.share(now), LEAST)
 
+    def dark(self) -> tuple[str, ...]:
+        """Return the values of which no provider works: so many failures in a row, of all of them, are no chance."""
+        return self._groups.dark(self._failures)
+
     def figures(self, node: str) -> Figures:
         """Return what is measured of *node*."""
         standing = self._nodes[node]
@@ -321,6 +326,7 @@ class Circuits:
         else:
             standing.window.succeeded(now, outcome.seconds)
             standing.quota.passed(began)
+        self._groups.succeeded(standing.node.name)
         self._pay(outcome, succeeded=True)
         if standing.unauthorised and began >= standing.refused_at:
             standing.unauthorised = False
@@ -339,10 +345,10 @@ class Circuits:
             standing.window.probed(ok=False)
         else:
             standing.window.failed(now, origin, outcome.seconds)
+        self._groups.failed(name)
         self._pay(outcome, succeeded=False)
         state = circuit.state(now)
         if state == "closed":
-            circuit.failed(now)
             reason = circuit.trigger(standing.window, origin, now)
             if reason is not None and self._groups.room(name, circuit.policy.share):
                 circuit.open(now, reason)

@@ -1,7 +1,8 @@
 """Substitutes: nodes that provide the same needed value, and how many of them may be out of use at once.
 
 A node belongs to one group for every value of its own that something needs. It may be taken out of use only if each of
-its groups can spare it; a lone node can be spared by nobody, so that ejecting it would help nobody.
+its groups can spare it; a lone node can be spared by nobody, so that ejecting it would help nobody. A group is dark
+when each of its nodes has failed as often as opens a circuit since anything in the group last worked.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class Groups:
             node.name: tuple(value for value in dict.fromkeys(node.provides) if value in needed) for node in graph.nodes
         }
         self._out: dict[str, dict[str, None]] = {value: {} for value in self._members}
+        self._failed: dict[str, dict[str, int]] = {}
+        """Failures of the members of a group since a call of any of them succeeded."""
 
     def of(self, node: str) -> tuple[str, ...]:
         """Return the values whose groups *node* belongs to."""
@@ -68,3 +71,22 @@ class Groups:
         """Count *node* as usable."""
         for value in self._of[node]:
             self._out[value].pop(node, None)
+
+    def succeeded(self, node: str) -> None:
+        """A call of *node* succeeded: its groups are not dark."""
+        for value in self._of[node]:
+            self._failed.pop(value, None)
+
+    def failed(self, node: str) -> None:
+        """A call of *node* failed."""
+        for value in self._of[node]:
+            failed = self._failed.setdefault(value, {})
+            failed[node] = failed.get(node, 0) + 1
+
+    def dark(self, failures: int) -> tuple[str, ...]:
+        """Return the values whose groups are dark, if *failures* in a row open one circuit. A lone node is no group."""
+        return tuple(
+            value
+            for value, failed in self._failed.items()
+            if len(failed) == len(self._members[value]) > 1 and min(failed.values()) >= failures
+        )

@@ -1,19 +1,20 @@
 """From measured figures to weights: how far a node is from what it declares, within bounds and step by step.
 
-    measured(i) = cost(i) with the seconds that it takes now, over cost(i) as declared
-                  x declared success / posterior success
+    measured(i) = cost(i) with the seconds that it mostly takes, over cost(i) as declared
+                  x declared success / posterior success, as far as it is beyond `WEATHER`
     ratio(i)    = measured(i) x the factors of monitors, within `health.movement` of 1 either way
 
 A ratio moves by at most `STEP` per publication (the revised metric of the ARPANET: a bounded range and a bounded step
 are what ended its oscillation). A slow node's factor and its measured seconds tell of the same delay, so that the
 larger one counts. Slow start and rate limits are apart from this: they say how much traffic a node may get, not what
-it is worth.
+it is worth. A heavy node gets no calls and could never be seen to have become better, so that once in a while a run is
+to try it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from orchestrator.graph import Graph, Node
 from orchestrator.health.circuits import Circuits
@@ -22,10 +23,14 @@ from orchestrator.policy import Objective, Policy
 from orchestrator.units import MICRO, micro
 from orchestrator.weight import FLOOR, declared_cost
 
-__all__ = ("STEP", "Weighing", "peers_of", "scaled")
+__all__ = ("STEP", "TRIED", "WEATHER", "Weighing", "peers_of", "scaled")
 
 STEP = 1.5
 """The most by which one publication moves a weight: half as much again, as in the ARPANET's revised metric."""
+WEATHER = 1.25
+"""What is measured within this factor of what is declared is chance, and following it swings: only the rest counts."""
+TRIED = 0.8
+"""What a heavy node is for the run that is to try it: lighter than declared, so that no near equal takes its place."""
 NEWS = 1.1
 """How far a ratio has to move before it is worth a publication of its own."""
 RARE = 1e-6
@@ -71,6 +76,23 @@ class Weighing:
         self._peers = peers
         self.ratios: dict[str, float] = dict.fromkeys(self._nodes, 1.0)
         """What is published."""
+        self._between = policy.circuit.window
+        self._tried: dict[str, float] = {}
+
+    def trials(self, now: float, barred: Collection[str]) -> tuple[str, ...]:
+        """Return the heavy nodes that the run which asks is to try, each one once per `circuit.window`.
+
+        What is heavy gets no calls, and what gets no calls is never seen to have become better.
+        """
+        found = []
+        for name, ratio in self.ratios.items():
+            if ratio <= NEWS or name in barred:
+                continue
+            at = self._circuits.figures(name).measured_at
+            if at is not None and now - max(at, self._tried.get(name, at)) >= self._between:
+                self._tried[name] = now
+                found.append(name)
+        return tuple(found)
 
     def target(self, name: str, now: float, factor: float = 1.0) -> float:
         """Return the ratio that *name* should have, *factor* being the product of its monitors' factors."""
@@ -105,11 +127,24 @@ class Weighing:
         if now - figures.measured_at > self._health.stale:
             return self._usual_of_group(name, now)
         node = self._nodes[name]
-        slow = _cost_ratio(node, self._objective, self._latency.recent(name, now))
+        slow = _cost_ratio(node, self._objective, self._seconds(node, now))
         delay = self._latency.factor(name, now)
         if delay > 1.0:
             slow = max(slow, delay)
-        return slow * (max(node.success, RARE) / max(figures.success, RARE))
+        ratio = slow * (max(node.success, RARE) / max(figures.success, RARE))
+        # Without a jump at the edge of the band: it would take two equal nodes apart.
+        return max(ratio / WEATHER, 1.0) if ratio > 1 else min(ratio * WEATHER, 1.0)
+
+    def _seconds(self, node: Node, now: float) -> float | None:
+        """Return the seconds that a node takes: as mostly; more than declared only if the latest calls say so too.
+
+        The latest calls alone are the weather. What they alone can take back is a bad past, which a node without calls
+        would never live down.
+        """
+        usual, recent = self._latency.usual(node.name), self._latency.recent(node.name, now)
+        if usual is None or recent is None or node.seconds is None or usual <= node.seconds:
+            return usual
+        return max(node.seconds, min(usual, recent))
 
     def _is_fresh(self, name: str, now: float) -> bool:
         at = self._circuits.figures(name).measured_at

@@ -64,8 +64,13 @@ class Database:
         def attempt() -> T:
             self._prepare()
             options: dict[str, Any] = {} if self.address.path else {"isolation_level": "REPEATABLE READ"}
-            with self._connections().connect().execution_options(**options) as connection:
-                return query(connection)
+            pool = self._connections()
+            try:
+                with pool.connect().execution_options(**options) as connection:
+                    return query(connection)
+            finally:
+                if pool is not self._pool:
+                    pool.dispose()  # closed meanwhile: nobody else would close what has just come back to it
 
         return self._persist(attempt)
 

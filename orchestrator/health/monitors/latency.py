@@ -23,8 +23,9 @@ SLOW = 2.0
 """Times its baseline from which a node counts as slow: less is the weather."""
 UPWARD = 0.2
 """The most that one slow call moves the present figure: one says little, three say enough."""
-RULE = 0.05
-"""The most that one call moves a baseline, so that a bad hour never becomes the rule."""
+RULE = 0.02
+"""The most that one call moves a baseline, so that a bad hour never becomes the rule. Seconds of a model's answers
+deviate by as much as their mean: a baseline of fifty calls is within a quarter of the truth, of twenty often not."""
 FEW, MANY = 5, 20
 """First calls whose plain mean is the present figure, and the baseline."""
 CLIP = 5.0
@@ -52,6 +53,9 @@ class _Seen:
         # Slow to blame, quick to forgive.
         most = UPWARD if seconds > self.recent else 1.0
         self.recent += (seconds - self.recent) * max(min(_part(age, health_latency), most), self._mean_of(FEW))
+        if self.n > MANY:
+            # While it is slow, what is usual hardly moves.
+            seconds = min(seconds, SLOW * max(self.usual, LEAST))
         self.usual += (seconds - self.usual) * max(min(_part(age, stale), RULE), self._mean_of(MANY))
 
     def _mean_of(self, first: int) -> float:
