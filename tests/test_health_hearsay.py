@@ -209,9 +209,9 @@ def test_a_run_under_way_is_told_of_what_was_heard() -> None:
 
 
 def test_figures_of_earlier_processes_weigh_in_the_first_run() -> None:
-    """A node that failed every third call yesterday is dearer from the first run on, before it is called again."""
+    """A node that failed every other call yesterday is dearer from the first run on, before it is called again."""
     before, after = Desk(), Desk()
-    before.saw("a", *["ok", "ok", "external"] * 10, every=3.0)
+    before.saw("a", *["ok", "external"] * 20, every=3.0)
     after.circuits.restore(before.circuits.snapshot(), age=1.0)
     after.board.look(restored=True)
     weights = dict(after.board.view("first").weights)

@@ -90,7 +90,8 @@ class Connected(Configured):
     ) -> Self:
         """Return a copy in surroundings of its own, such as a test's; this orchestrator stays as it is.
 
-        It knows nothing of other processes or of earlier ones, and tells them nothing.
+        Health has no say in it: its runs go by what is declared and by what happens in themselves, so that the same
+        script always tells the same story.
 
         Args:
             clock: Returns seconds, as for `Orchestrator`.
@@ -153,7 +154,7 @@ class Connected(Configured):
 
     def _vitals(self) -> Vitals | None:
         """Return what this process knows of its nodes, if the policy wants that; it is kept up to date from then on."""
-        if not self.policy.health.use:
+        if not self.policy.health.use or self._alone:
             return None
         from orchestrator.runtime.vitals import Vitals
 
@@ -167,7 +168,7 @@ class Connected(Configured):
                 monitors=self._monitors,
                 probes=self._bound().probes,
                 report=self._outlets.report,
-                store=self._runs.open if self._runs.durable and not self._alone else None,
+                store=self._runs.open if self._runs.durable else None,
                 now=self._runs.now,
                 redact=self._redactor.redact,
             )

@@ -44,6 +44,7 @@ class Database:
         self._never = threading.Event()
         self._lock = threading.Lock()
         self._pool: sa.Engine | None = None
+        self._closed = False
         self._writing: sa.Connection | None = None
         self._ready = False
         self._file: tuple[int, int] | None = None
@@ -62,15 +63,15 @@ class Database:
         """Return what *query* finds in one consistent state of the database; may be called by any thread."""
 
         def attempt() -> T:
-            self._prepare()
-            options: dict[str, Any] = {} if self.address.path else {"isolation_level": "REPEATABLE READ"}
-            pool = self._connections()
+            pool = self._connections().pool
             try:
-                with pool.connect().execution_options(**options) as connection:
+                self._prepare()
+                options: dict[str, Any] = {} if self.address.path else {"isolation_level": "REPEATABLE READ"}
+                with self._connections().connect().execution_options(**options) as connection:
                     return query(connection)
             finally:
-                if pool is not self._pool:
-                    pool.dispose()  # closed meanwhile: nobody else would close what has just come back to it
+                if self._closed:
+                    pool.dispose()  # nobody else closes what came back to it afterwards
 
         return self._persist(attempt)
 
@@ -90,10 +91,11 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         with self._lock:
+            self._closed = True
             self._drop_writer()
-            if self._pool is not None:
-                self._pool.dispose()
-            self._pool = None
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.dispose()
 
     # ------------------------------------------------------------------------------------------------------- the inside
 
@@ -133,6 +135,8 @@ class Database:
 
     def _connections(self) -> sa.Engine:
         with self._lock:
+            if self._closed:
+                raise StoreError(f"the store {self.address.shown} is closed")
             if self._pool is None:
                 self._pool = self._open()
             return self._pool
