@@ -62,8 +62,8 @@ def test_the_figures_of_health_are_those_of_the_policy() -> None:
     text = re.sub(r"\s+", " ", health_section())
     for words in (
         f"counts as {health.prior} calls",
-        f"latency is that of the last {health.latency:g} s",
-        f"within a factor of {health.movement:g} of what is declared",
+        f"if the last {health.latency:g} s bear it out",
+        f"no more than a factor of {health.movement:g} counts",
         f"{circuit.failures} failures or {circuit.failures} timeouts in a row",
         f"under {circuit.success:.0%}".replace("%", " %"),
         f"calls of the last {circuit.window:g} s succeeded, from {circuit.volume} calls on",
