@@ -78,9 +78,9 @@ def test_rows_become_the_view_of_the_board_that_made_them() -> None:
     policy = Policy.model_validate({"health": {"quiet": "0s", "short": "0s", "long": "0s"}})
     circuits = Circuits(PAGES, policy, clock=lambda: at)
     board = Board(PAGES, policy, circuits, clock=lambda: at)
-    for number in range(10):
+    for number in range(30):
         board.record(Outcome("fast", "external", at, 0.1, "raised"))
-        board.record(Outcome("slow", "ok" if number % 5 else "external", at, 0.1))
+        board.record(Outcome("slow", "ok" if number % 2 else "external", at, 0.1))
         at += 0.1
     for _ in range(5):
         at += 0.3
