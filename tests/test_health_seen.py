@@ -81,9 +81,9 @@ def test_rows_become_the_view_of_the_board_that_made_them() -> None:
     for number in range(30):
         board.record(Outcome("fast", "external", at, 0.1, "raised"))
         board.record(Outcome("slow", "ok" if number % 2 else "external", at, 0.1))
-        at += 0.1
+        at += 0.02
     for _ in range(5):
-        at += 0.3
+        at += 0.2
         board.tick()
     told, shown = board.view("run"), seen(BASE, board.rows())
     assert told.vetoes
