@@ -348,7 +348,12 @@ def decisions(log: tuple[Record, ...]) -> list[Event]:
     """Return what was decided, in order, without times and keys."""
     kinds = (*ANSWERS, AttemptStarted, NodeExcluded, Settled, RoutePlanned, Warned)
     found = [record.event for record in log if isinstance(record.event, kinds)]
-    own: dict[type[Event], dict[str, Any]] = {Retried: {"until": 0.0}, AttemptStarted: {"key": ""}}
+    own: dict[type[Event], dict[str, Any]] = {
+        Retried: {"until": 0.0},
+        AttemptStarted: {"key": ""},
+        # Of what is under way at once, what comes first is not for the run to decide: some of it may have finished.
+        Rerouted: {"before": (), "weight_before": 0},
+    }
     return [replace(event, **own.get(type(event), {})) for event in found]
 
 

@@ -321,13 +321,16 @@ def test_a_rate_limited_probe_is_none() -> None:
     assert ward.circuits.state("a1") == "closed"
 
 
-def test_no_credentials_block_until_a_probe_or_an_operator() -> None:
-    """A 401 blocks at once, even a lone node, and no time ends it; a successful probe does, and so does a person."""
+def test_no_credentials_block_until_a_probe_or_an_operator_or_for_the_longest_cooldown() -> None:
+    """A 401 blocks at once; a successful probe ends that, and so does a person; else they are tried again in time."""
     ward = Ward(substitutes(1))
     assert ward.saw("a1", "unauthorised", every=1, seconds=0.5)
-    ward.time += 1e6
+    ward.time += ward.circuits._nodes["a1"].circuit.policy.max_cooldown
+    assert ward.circuits.blocked("a1") is None
+    ward.saw("a1", "unauthorised", every=1, seconds=0.5)
+    ward.time += 9.0
     assert ward.circuits.blocked("a1") == "unauthorised"
-    ward.saw("a1", "ok", seconds=1e6 + 1)
+    ward.saw("a1", "ok", seconds=20)
     assert ward.circuits.blocked("a1") == "unauthorised"
     assert ward.circuits.lease("a1", "probe", seconds=5)
     assert not ward.circuits.lease("a1", "other", seconds=5)
@@ -463,13 +466,14 @@ def test_figures_fade_while_nobody_runs() -> None:
 
 
 def test_credentials_are_still_missing_after_a_restart() -> None:
-    """A restart is no repair: what was unauthorised is still blocked, and still takes room in its group."""
+    """A restart is no repair: what was unauthorised is still blocked, until it is tried again in time."""
     ward = Ward()
     ward.saw("a1", "unauthorised")
-    after = ward.restarted(age=1e5)
+    after = ward.restarted(age=1.0)
     assert after.circuits.blocked("a1") == "unauthorised"
     after.saw("a2", *["external"] * 9)
     assert after.circuits.state("a2") == "closed"
+    assert ward.restarted(age=1e5).circuits.blocked("a1") is None
 
 
 def test_another_graph_takes_over_what_it_knows() -> None:

@@ -44,14 +44,15 @@ def test_a_group_is_dark_when_all_of_it_has_failed_since_anything_worked() -> No
     """Each node as often as opens a circuit; one success anywhere ends it; a lone node is no group."""
     groups = Groups(substitutes(2, 1))
     for _ in range(20):
-        groups.failed("a1")
-        groups.failed("b1")
-    assert groups.dark(5) == ()
+        groups.failed("a1", 10.0)
+        groups.failed("b1", 10.0)
+    assert groups.dark(5, 0.0) == ()
     for _ in range(4):
-        groups.failed("a2")
-    assert groups.dark(5) == ()
-    groups.failed("a2")
-    assert groups.dark(5) == ("value-a",)
+        groups.failed("a2", 10.0)
+    assert groups.dark(5, 0.0) == ()
+    groups.failed("a2", 10.0)
+    assert groups.dark(5, 0.0) == ("value-a",)
+    assert groups.dark(5, 10.1) == ()  # too long ago
     groups.succeeded("a2")
-    groups.failed("a1")
-    assert groups.dark(5) == ()
+    groups.failed("a1", 10.0)
+    assert groups.dark(5, 0.0) == ()

@@ -31,14 +31,25 @@ def test_an_open_circuit_may_be_passed_and_certainty_may_not() -> None:
     desk = Desk()
     desk.saw("a", *["external"] * 5)
     assert said(desk, "circuit")["a"].open
-    desk.saw("alone", "rate_limited", retry_after=60.0)
     desk.saw("a", "unauthorised")
     signals = said(desk, "circuit")
-    assert {name: (signal.effect, signal.open) for name, signal in signals.items()} == {
-        "a": ("veto", False),
-        "alone": ("veto", False),
-    }
+    assert {name: (signal.effect, signal.open) for name, signal in signals.items()} == {"a": ("veto", False)}
     assert desk.start("run").open == ()
+
+
+def test_what_nothing_stands_in_for_is_not_vetoed_by_quota_or_credentials() -> None:
+    """Its own answer tells a run better: a retry that waits for a Retry-After goes on. So it is where all are limited."""
+    desk = Desk()
+    desk.saw("alone", "rate_limited", retry_after=60.0)
+    assert said(desk, "circuit") == {}
+    desk.saw("alone", "unauthorised")
+    assert said(desk, "circuit") == {}
+    desk.saw("a", "rate_limited", retry_after=60.0)
+    assert set(said(desk, "circuit")) == {"a"}
+    others = desk.board._watching._others[0]._peers["a"]  # type: ignore[attr-defined]
+    for name in others:
+        desk.saw(name, "rate_limited", retry_after=60.0)
+    assert said(desk, "circuit") == {}
 
 
 # ---------------------------------------------------------------------------------------------------------- latency

@@ -488,3 +488,20 @@ async def test_a_real_server_goes_from_healthy_to_ejected_to_trusted() -> None:
         finally:
             await probing.aclose()
             await clients.aclose()
+
+
+def test_what_is_recorded_after_the_loop_has_ended_harms_nobody(world: World) -> None:
+    """The loop that the background lived on is closed: another thread's run goes on, and is told nothing of that."""
+    probing = world.probing()
+
+    async def begin() -> None:
+        probing.start()
+
+    async def go_on() -> None:
+        probing.look()
+        probing.start()
+        probing.look()
+        await probing.aclose()
+
+    asyncio.run(begin())
+    asyncio.run(go_on())

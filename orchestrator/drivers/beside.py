@@ -28,6 +28,7 @@ class Beside:
         self._run_id = run_id
         self._link = link
         self._headroom: dict[str, float] = {}
+        self._counts = False
         self._route: Route | None = None
         self._uses: frozenset[str] = frozenset()
 
@@ -42,6 +43,7 @@ class Beside:
             OverloadedError: The process has as many runs as it may have.
         """
         self.lanes.begin()
+        self._counts = True
         if self._link is not None:
             self._link.begin(post)
 
@@ -69,4 +71,6 @@ class Beside:
         """The run is over, or nobody drives it any more."""
         if self._link is not None:
             self._link.end()
-        self.lanes.end(self._run_id)
+        if self._counts:
+            self._counts = False
+            self.lanes.end(self._run_id)

@@ -22,6 +22,8 @@ from orchestrator.policy import Overload
 
 __all__ = ("Lanes", "Overloaded", "Throttle")
 
+FREE = 10
+"""Requests in a window that are always made: of so few, a share says nothing. The book speaks of thousands."""
 WINDOW = 120.0
 """Seconds over which requests and acceptances are counted: the SRE book's two minutes."""
 
@@ -55,7 +57,7 @@ class Throttle:
         self._roll()
         requests = sum(self._requests)
         accepts = requests - sum(self._away)  # what is under way counts as accepted until it is not
-        return max(0.0, (requests - self._k * accepts) / (requests + 1.0))
+        return max(0.0, (requests - self._k * accepts - FREE) / (requests + 1.0))
 
     def asked(self) -> None:
         """Count a call, made or refused, before it is made."""

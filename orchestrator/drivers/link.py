@@ -89,8 +89,7 @@ class Link:
 
     def end(self) -> None:
         """The run is over, or nobody drives it any more."""
-        if self._unsubscribe is None:
-            return  # it never began
-        self._unsubscribe()
-        self._unsubscribe = None
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
         self._board.release(self._run_id)

@@ -147,9 +147,9 @@ class LocalRun:
             hedge=self.machine.policy.hedge,
             seed=self.first.seed,
         )
-        if self.beside is not None:
-            self.beside.begin(self._post)
         try:
+            if self.beside is not None:
+                self.beside.begin(self._post)
             try:
                 if self.log:
                     await self._take_over()
@@ -341,6 +341,8 @@ class LocalRun:
         records: list[Record] = []
         facts: list[Fact] = [*(self._answers or (RunResumed(),))]
         if self.beside is not None and (view := self.beside.view()) is not None:
+            # What was told before this is older.
+            self._facts = deque(entry for entry in self._facts if not isinstance(entry[1], ViewChanged))
             facts.append(ViewChanged(view))
         for fact in facts:
             records += self.machine.feed(fact, self._at).records

@@ -187,7 +187,10 @@ class Probing:
             # One look for all that is recorded in that time: nothing is due any sooner.
             self._loop.call_later(SOONEST, self._look, context=self._context)
         else:
-            self._loop.call_soon_threadsafe(self._look, context=self._context)
+            try:
+                self._loop.call_soon_threadsafe(self._look, context=self._context)
+            except RuntimeError:
+                self._looking = False  # that loop has ended; whoever runs next begins anew on its own
 
     def _look(self) -> None:
         if self._loop is None:

@@ -54,6 +54,7 @@ class Circuits:
         self._seed = seed
         self._prior = policy.health.prior
         self._failures = policy.circuit.failures
+        self._recent = policy.circuit.max_cooldown
         self._groups = Groups(graph)
         self._nodes = {
             node.name: Standing(node, overrides.get(node.name, policy.circuit), policy, seed) for node in graph.nodes
@@ -221,7 +222,7 @@ class Circuits:
 
     def dark(self) -> tuple[str, ...]:
         """Return the values of which no provider works: so many failures in a row, of all of them, are no chance."""
-        return self._groups.dark(self._failures)
+        return self._groups.dark(self._failures, self._clock.now() - self._recent)
 
     def figures(self, node: str) -> Figures:
         """Return what is measured of *node*."""
@@ -345,7 +346,7 @@ class Circuits:
             standing.window.probed(ok=False)
         else:
             standing.window.failed(now, origin, outcome.seconds)
-        self._groups.failed(name)
+        self._groups.failed(name, now)
         self._pay(outcome, succeeded=False)
         state = circuit.state(now)
         if state == "closed":

@@ -43,6 +43,7 @@ class Groups:
             node.name: tuple(value for value in dict.fromkeys(node.provides) if value in needed) for node in graph.nodes
         }
         self._out: dict[str, dict[str, None]] = {value: {} for value in self._members}
+        self._failed_at: dict[str, float] = {}
         self._failed: dict[str, dict[str, int]] = {}
         """Failures of the members of a group since a call of any of them succeeded."""
 
@@ -77,16 +78,22 @@ class Groups:
         for value in self._of[node]:
             self._failed.pop(value, None)
 
-    def failed(self, node: str) -> None:
+    def failed(self, node: str, now: float) -> None:
         """A call of *node* failed."""
         for value in self._of[node]:
             failed = self._failed.setdefault(value, {})
             failed[node] = failed.get(node, 0) + 1
+            self._failed_at[value] = now
 
-    def dark(self, failures: int) -> tuple[str, ...]:
-        """Return the values whose groups are dark, if *failures* in a row open one circuit. A lone node is no group."""
+    def dark(self, failures: int, since: float) -> tuple[str, ...]:
+        """Return the values whose groups are dark, if *failures* in a row open one circuit. A lone node is no group.
+
+        A group of which nothing has failed *since* is none of them: what was tried long ago says little of now.
+        """
         return tuple(
             value
             for value, failed in self._failed.items()
-            if len(failed) == len(self._members[value]) > 1 and min(failed.values()) >= failures
+            if len(failed) == len(self._members[value]) > 1
+            and min(failed.values()) >= failures
+            and self._failed_at[value] >= since
         )

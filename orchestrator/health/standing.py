@@ -38,11 +38,15 @@ class Standing:
 
     def status(self, now: float) -> tuple[State, bool, bool]:
         """Return the state of its circuit, whether it is unauthorised, and whether its quota is used up."""
-        return self.circuit.state(now), self.unauthorised, now < self.quota.not_before
+        return self.circuit.state(now), self.refuses_us(now), now < self.quota.not_before
+
+    def refuses_us(self, now: float) -> bool:
+        """Return whether it has refused our credentials, and it is too early to try them again."""
+        return self.unauthorised and now < self.refused_at + self.circuit.policy.max_cooldown
 
     def blocked(self, now: float) -> str | None:
         """Return why it may not be used now, in words that stay the same while it holds."""
-        if self.unauthorised:
+        if self.refuses_us(now):
             return "unauthorised"
         if now < self.quota.not_before:
             return f"rate limited for {self.quota.wait:.1f}s"
@@ -57,7 +61,12 @@ class Standing:
     def changes(self) -> tuple[float, ...]:
         """Return the times at which time alone changes something, those that are over too."""
         circuit = self.circuit
-        times = [self.quota.not_before, self.quota.whole_at, circuit.suspect_until]
+        times = [
+            self.refused_at + circuit.policy.max_cooldown,
+            self.quota.not_before,
+            self.quota.whole_at,
+            circuit.suspect_until,
+        ]
         if circuit.opened_at is None:
             times.append(circuit.readmitted_at + circuit.policy.slow_start)
         else:

@@ -82,7 +82,7 @@ class Watching:
         """When time alone will change the picture."""
         # These say what a node is worth. The others are apart: vetoes, or seconds and shares that are figures already.
         judges: tuple[Watch, ...] = (Contracts(policy.circuit, peers), Domains(graph, policy.circuit, circuits))
-        others: tuple[Watch, ...] = (Outcomes(graph, circuits), self.latency, self.headroom, self.lag)
+        others: tuple[Watch, ...] = (Outcomes(circuits, peers), self.latency, self.headroom, self.lag)
         # The others take no note of outcomes.
         self._unhurried: tuple[Watch, ...] = (*judges, self.headroom)
         self._watches: tuple[Watch, ...] = (*judges, self.latency, self.headroom)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from orchestrator.graph import Graph
 from orchestrator.health.attention import FAILURE
 from orchestrator.health.circuits import Circuits
 from orchestrator.health.outcome import Outcome
@@ -17,10 +16,17 @@ REFUSED = 0.96
 
 
 class Outcomes:
-    """Vetoes of nodes that may not be used now. An open circuit may be passed by a run's last chance; others not."""
+    """Vetoes of nodes that may not be used now. An open circuit may be passed by a run's last chance; others not.
 
-    def __init__(self, graph: Graph, circuits: Circuits) -> None:
-        self._names = tuple(node.name for node in graph.nodes)
+    Of a node that nothing can stand in for, neither is said: its own answer tells a run better what to wait for.
+
+    Args:
+        circuits: They know.
+        peers: The substitutes of each node.
+    """
+
+    def __init__(self, circuits: Circuits, peers: Mapping[str, tuple[str, ...]]) -> None:
+        self._peers = peers
         self._circuits = circuits
 
     def record(self, outcome: Outcome) -> bool:
@@ -29,11 +35,11 @@ class Outcomes:
 
     def signals(self, now: float) -> Iterator[Signal]:
         """Yield a veto for each blocked node."""
-        for name in self._names:
-            reason = self._circuits.blocked(name)
-            if reason is not None:
-                # An open circuit may be unauthorised or out of quota as well, and that is certain: it is told first.
-                is_open = reason.startswith("circuit open")
+        blocked = {name: reason for name in self._peers if (reason := self._circuits.blocked(name)) is not None}
+        for name, reason in blocked.items():
+            # An open circuit may be unauthorised or out of quota as well, and that is certain: it is told first.
+            is_open = reason.startswith("circuit open")
+            if is_open or any(peer not in blocked for peer in self._peers[name]):
                 score = REFUSED if reason.startswith("rate limited") else FAILURE
                 yield Signal("circuit", name, score, reason, "veto", open=is_open)
 
