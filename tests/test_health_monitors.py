@@ -38,7 +38,7 @@ def test_an_open_circuit_may_be_passed_and_certainty_may_not() -> None:
 
 
 def test_what_nothing_stands_in_for_is_not_vetoed_by_quota_or_credentials() -> None:
-    """Its own answer tells a run better: a retry that waits for a Retry-After goes on. So it is where all are limited."""
+    """Its own answer tells a run better: a retry goes on that waits for its time. So it is where all are limited."""
     desk = Desk()
     desk.saw("alone", "rate_limited", retry_after=60.0)
     assert said(desk, "circuit") == {}
