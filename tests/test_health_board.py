@@ -155,6 +155,10 @@ def test_weights_count_for_the_next_run() -> None:
     assert desk.shown["run"] == [first]
     assert desk.weight("a") == pytest.approx(3.0)
     assert desk.weight("b") == pytest.approx(1.0)
+    desk.saw("b", *["external"] * 5)
+    desk.wait(0.05)
+    assert desk.vetoed("run") == ["b"]
+    assert desk.shown["run"][-1].weights == first.weights
 
 
 # --------------------------------------------------------------------------------------- half-open: one at a time
