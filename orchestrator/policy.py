@@ -66,7 +66,9 @@ class Circuit(Group):
     volume: int = Field(5, ge=1, description="outcomes in the window before the rate counts")
     window: Seconds = Field(30.0, description="time over which outcomes decay, as 30s")
     cooldown: Seconds = Field(5.0, description="time until the first probe, as 5s; it doubles with every opening")
-    max_cooldown: Seconds = Field(60.0, description="no circuit stays open longer without a probe, as 1m")
+    max_cooldown: Seconds = Field(
+        60.0, description="until a probe, and until refused credentials are tried again, at most, as 1m"
+    )
     share: Share = Field(0.5, description="share of a group of substitutes that may be open at once")
     slow_start: Seconds = Field(30.0, description="time from a tenth of its share back to the whole, as 30s")
 

@@ -85,7 +85,7 @@ def check_replay(log: Sequence[Record]) -> None:
     written: list[Record] = []
     for record in facts:
         step = whole.feed(record.event, record.at)  # type: ignore[arg-type]  # facts, by the line above
-        assert taken_down.feed(record.event, record.at) == step  # type: ignore[arg-type]
+        assert taken_down.feed(record.event, record.at) == step  # type: ignore[arg-type]  # likewise
         taken_down = Run.restore(json.loads(json.dumps(taken_down.snapshot())))
         written += step.records
     assert tuple(written) == tuple(log)

@@ -231,7 +231,7 @@ class World:
 
         wanted = [inspect.Parameter(need, inspect.Parameter.KEYWORD_ONLY) for need in part.needs]
         shown = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=CallContext)
-        call.__signature__ = inspect.Signature([*wanted, shown])  # type: ignore[attr-defined]
+        call.__signature__ = inspect.Signature([*wanted, shown])  # type: ignore[attr-defined]  # any function has one
         call.__name__ = part.name
         declared: dict[str, Any] = {
             "name": part.name,

@@ -14,7 +14,7 @@ async def hedged(call: Callable[[], Awaitable[Reply]], after: float) -> Reply:
     """Call; if there is no answer within *after* seconds, call once more, and return the first good answer.
 
     The other call is cancelled. A call that fails before the second one has begun fails at once: that is for a retry.
-    What both cost is the caller's: a reply whose price is known carries the loser's too.
+    What the loser cost is not known and not counted: `hedge.usd` of the policy bounds it.
 
     Raises:
         Exception: Both failed; the first one's error.

@@ -221,7 +221,10 @@ class Circuits:
         return max(standing.circuit.share(now) * standing.quota.share(now), LEAST)
 
     def dark(self) -> tuple[str, ...]:
-        """Return the values of which no provider works: so many failures in a row, of all of them, are no chance."""
+        """Return the values of which no provider works: that many failures in a row, of all of them, are no chance.
+
+        If none of it was tried for as long as the longest cooldown, it is not held to be so any more.
+        """
         return self._groups.dark(self._failures, self._clock.now() - self._recent)
 
     def figures(self, node: str) -> Figures:

@@ -2,7 +2,7 @@
 
 A node belongs to one group for every value of its own that something needs. It may be taken out of use only if each of
 its groups can spare it; a lone node can be spared by nobody, so that ejecting it would help nobody. A group is dark
-when each of its nodes has failed as often as opens a circuit since anything in the group last worked.
+when each of its nodes has failed as often as opens a circuit since anything in the group last worked, and one lately.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ class Groups:
             node.name: tuple(value for value in dict.fromkeys(node.provides) if value in needed) for node in graph.nodes
         }
         self._out: dict[str, dict[str, None]] = {value: {} for value in self._members}
-        self._failed_at: dict[str, float] = {}
         self._failed: dict[str, dict[str, int]] = {}
         """Failures of the members of a group since a call of any of them succeeded."""
+        self._failed_at: dict[str, float] = {}
+        """When a member of a group last failed."""
 
     def of(self, node: str) -> tuple[str, ...]:
         """Return the values whose groups *node* belongs to."""
@@ -88,7 +89,8 @@ class Groups:
     def dark(self, failures: int, since: float) -> tuple[str, ...]:
         """Return the values whose groups are dark, if *failures* in a row open one circuit. A lone node is no group.
 
-        A group of which nothing has failed *since* is none of them: what was tried long ago says little of now.
+        A group of which nothing has failed since the time *since* is none of them: what was tried long ago says little
+        of now.
         """
         return tuple(
             value

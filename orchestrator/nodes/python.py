@@ -59,7 +59,7 @@ def is_async(function: Callable[..., Any]) -> bool:
     """Return whether a call of *function* gives a coroutine."""
     if inspect.iscoroutinefunction(function):
         return True
-    return not isinstance(function, type) and inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+    return not isinstance(function, type) and inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004  # of its class
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:

@@ -163,7 +163,7 @@ class _Dumper(yaml.SafeDumper):
         return style
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
-        tag = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+        tag = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]  # of PyYAML
         if kind is yaml.ScalarNode and implicit[0] and tag == "tag:yaml.org,2002:str" and not _is_text(value):
             return "tag:yaml.org,2002:float"
         return tag

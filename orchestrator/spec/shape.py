@@ -260,7 +260,7 @@ def _path(data: Any, loc: Path) -> Path:
         if (isinstance(data, dict) and part in data) or (
             isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
         ):
-            path, data = (*path, part), data[part]  # type: ignore[index]
+            path, data = (*path, part), data[part]  # type: ignore[index]  # see the condition
         elif isinstance(data, list | tuple) and part in data:
             path, data = (*path, data.index(part)), part
     return path
