@@ -350,6 +350,20 @@ def test_a_failed_probe_of_missing_credentials_gives_its_permit_back() -> None:
     assert ward.circuits.lease("a1", "next", seconds=5)
 
 
+def test_whoever_tries_credentials_keeps_the_permit_when_the_circuit_opens() -> None:
+    """Another process tells of an outage meanwhile, or calls from before fail: nobody is let in beside the one."""
+    heard, failed = Ward(), Ward()
+    for ward in (heard, failed):
+        ward.saw("a1", "unauthorised")
+        assert ward.circuits.lease("a1", "one", seconds=60)
+    heard.time += 5
+    heard.circuits.hear("a1", "open", 2.0, "another process says: down")
+    failed.saw("a1", *["external"] * 5, run_id="before")
+    for ward in (heard, failed):
+        assert ward.circuits.state("a1") == "open"
+        assert not ward.circuits.lease("a1", "other", seconds=5)
+
+
 def test_an_operator_may_close_a_circuit() -> None:
     """`admit` closes an open circuit and ends a quota; its traffic still comes back slowly."""
     ward = Ward()

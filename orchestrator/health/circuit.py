@@ -99,11 +99,11 @@ class NodeCircuit:
         pause = ceiling * (1 + unit_interval(self.seed, self.name, "cooldown", self.openings)) / 2
         if ceiling < self.policy.max_cooldown:
             self.growth += 1
-        self.opened_at, self.until, self.reason, self.lease = now, now + pause, reason, None
+        self.opened_at, self.until, self.reason = now, now + pause, reason
 
     def hear(self, now: float, until: float, reason: str) -> None:
         """Open it on another's word: no failure of its own makes the next cooldown longer."""
-        self.opened_at, self.until, self.reason, self.lease = now, until, reason, None
+        self.opened_at, self.until, self.reason = now, until, reason
 
     def close(self, now: float) -> None:
         """Close it; the node's share of traffic grows from here."""

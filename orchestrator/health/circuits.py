@@ -26,6 +26,8 @@ from orchestrator.policy import Circuit, Policy
 
 __all__ = ("Circuits", "Figures", "State")
 
+MOMENT = 1e-6
+"""Seconds below which two times are the same: a process that was told of one as an age has rounded it."""
 VERSION = 1
 """Of a snapshot."""
 
@@ -200,7 +202,7 @@ class Circuits:
             Whether *holder* has it now.
         """
         standing, now = self._nodes[node], self._clock.now()
-        waits = standing.circuit.state(now) == "half_open" or standing.unauthorised
+        waits = standing.circuit.state(now) == "half_open" or standing.refuses_us(now)
         if not waits or now < standing.quota.not_before:
             return False
         granted = standing.circuit.take_lease(holder, now, seconds)
@@ -332,7 +334,7 @@ class Circuits:
             standing.quota.passed(began)
         self._groups.succeeded(standing.node.name)
         self._pay(outcome, succeeded=True)
-        if standing.unauthorised and began >= standing.refused_at:
+        if standing.unauthorised and began >= standing.refused_at - MOMENT:
             standing.unauthorised = False
             if standing.circuit.opened_at is None:
                 self._groups.put_back(standing.node.name)
