@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 
 from orchestrator.graph import Goal, Graph, Node
-from orchestrator.health import Signal
+from orchestrator.health import Evidence, Outcome, Signal
 from orchestrator.health.load import ALIKE
 from orchestrator.health.monitors.headroom import headroom_factor
 from orchestrator.weight import View, declared_view
@@ -84,6 +84,22 @@ def test_an_unknown_node_is_nobody() -> None:
     desk = Desk()
     desk.saw("stranger", *["external"] * 9, headroom=0.0)
     assert desk.board.signals() == ()
+
+
+def test_only_what_runs_may_have_to_be_told_is_news() -> None:
+    """A call that works concerns no run under way; one that opens a circuit does, and so does the end of a trial."""
+    desk = Desk()
+
+    def record(evidence: Evidence, run_id: str = "one") -> bool:
+        return desk.board.record(Outcome("a", evidence, desk.now, 0.1, run_id=run_id))
+
+    assert [record("ok"), record("external"), record("external")] == [False] * 3
+    assert [record("external") for _ in range(3)][-1]
+    desk.wait(5.01)
+    desk.start("one", ["a"])
+    assert record("ok")
+    assert not record("ok")
+    assert not desk.board.record(Outcome("stranger", "external", desk.now, 0.1))
 
 
 def test_the_rows_tell_how_each_node_is() -> None:
@@ -473,7 +489,7 @@ def test_the_law_of_the_board() -> None:
 
 PROGRAM = """
 from tests.boards import Desk, Says
-from orchestrator.health import Signal
+from orchestrator.health import Evidence, Outcome, Signal
 desk = Desk(monitors=[Says(Signal("m", "alone", 0.9, "dear", "gate"), Signal("n", "b", 0.9, "so", "factor", 1.7))])
 desk.check()
 for i in range(40):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio  # noqa: TID251  # it tests what asyncio itself does to tasks that belong to no run
+import contextvars
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -306,6 +307,27 @@ def test_a_look_is_soon_and_many_are_one(world: World) -> None:
     assert world.ticks == [0.0, 0.505]
 
 
+def test_what_is_no_news_is_looked_at_later(world: World) -> None:
+    """A look wakes the loop: for what concerns nobody yet it waits, but news does not wait for that."""
+
+    async def main() -> None:
+        probing.start()
+        await asyncio.sleep(0.5)
+        for _ in range(10):
+            probing.look(news=False)
+        await asyncio.sleep(0.2)
+        probing.look(news=False)
+        await asyncio.sleep(0.01)
+        probing.look()
+        probing.look(news=False)
+        await asyncio.sleep(0.2)
+        await probing.aclose()
+
+    probing = world.probing()
+    world.clock.run(main)
+    assert world.ticks == pytest.approx([0.0, 0.55, 0.715])
+
+
 def test_a_board_that_fails_is_survived(world: World) -> None:
     """A tick that raises is reported, and the next one comes."""
 
@@ -323,7 +345,7 @@ def test_a_board_that_fails_is_survived(world: World) -> None:
 
 def test_it_belongs_to_no_run(world: World) -> None:
     """Started inside a run that is cancelled, it goes on, and outside the context of that run."""
-    trace: ContextVar[str] = ContextVar("trace", default="none")
+    trace: contextvars.ContextVar[str] = contextvars.ContextVar("trace", default="none")
     seen: set[str] = set()
 
     async def looks() -> None:
@@ -490,12 +512,49 @@ async def test_a_real_server_goes_from_healthy_to_ejected_to_trusted() -> None:
             await clients.aclose()
 
 
+def test_a_forked_process_has_a_background_of_its_own(world: World) -> None:
+    """Forked while the loop runs: the child's own loop ticks the board, and the parent's goes on."""
+    waiting: list[asyncio.Event] = []
+
+    def tick() -> None:
+        for event in waiting:
+            event.set()
+
+    probing = world.probing(tick=tick)
+
+    async def ticked() -> None:
+        waiting[:] = [asyncio.Event()]
+        probing.start()
+        await asyncio.wait_for(waiting[0].wait(), 5.0)
+
+    async def parent() -> int:
+        await ticked()
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                # In this context a loop runs, as anyio and others see it.
+                contextvars.Context().run(asyncio.run, ticked())
+                status = 0
+            finally:
+                os._exit(status)
+        _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+        await ticked()
+        await probing.aclose()
+        return status
+
+    assert asyncio.run(parent()) == 0
+
+
 def test_what_is_recorded_after_the_loop_has_ended_harms_nobody(world: World) -> None:
     """The loop that the background lived on is closed: another thread's run goes on, and is told nothing of that."""
     probing = world.probing()
 
     async def begin() -> None:
         probing.start()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert world.ticks
 
     async def go_on() -> None:
         probing.look()

@@ -24,8 +24,8 @@ class Board(Protocol):
     def release(self, run_id: str) -> None:
         """Give back all that the run has."""
 
-    def record(self, outcome: Outcome) -> None:
-        """Take in how an attempt went."""
+    def record(self, outcome: Outcome) -> bool:
+        """Take in how an attempt went; True if runs may have to be told."""
 
     def subscribe(self, run_id: str, changed: Callable[[View], None]) -> Callable[[], None]:
         """Call *changed* with every view that is news for the run; the answer ends that."""
@@ -38,7 +38,7 @@ class Link:
         board: The process's board.
         run_id: The run.
         clock: The board's clock.
-        recorded: Called with every outcome that the board has been told.
+        recorded: Called with every outcome that the board has been told, and whether runs may have to be told.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Link:
         run_id: str,
         *,
         clock: Callable[[], float],
-        recorded: Callable[[Outcome], object] = lambda outcome: None,
+        recorded: Callable[[Outcome, bool], object] = lambda outcome, news: None,
     ) -> None:
         self._board = board
         self._run_id = run_id
@@ -84,8 +84,7 @@ class Link:
             headroom,
             self._run_id,
         )
-        self._board.record(outcome)
-        self._recorded(outcome)
+        self._recorded(outcome, self._board.record(outcome))
 
     def end(self) -> None:
         """The run is over, or nobody drives it any more."""

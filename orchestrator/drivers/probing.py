@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
+import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
@@ -29,8 +31,10 @@ JITTER = 0.2
 """Share of its interval by which the time to the next probe varies: processes that started together drift apart."""
 LAG_EVERY = 0.1
 """Seconds between two looks at the loop's lag; a blocked loop is known as such before timeouts of later calls fire."""
-SOONEST, LATEST = 0.005, 1.0
-"""Seconds between two looks of the board at its own time, at least and at most."""
+SOONEST, UNHURRIED, LATEST = 0.005, 0.05, 1.0
+"""Seconds until the board looks at its own time: where there is news, where something was recorded that is none (all
+that is published waits as long, see `health.quiet`), and at most. A look wakes the loop, which in a run that waits for
+its disk costs ten times what the look does."""
 WATCHER_EVERY = 1.0
 """Seconds between two checks of a monitor."""
 WATCHER_SECONDS = 10.0
@@ -125,8 +129,10 @@ class Probing:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._beat: asyncio.TimerHandle | None = None
-        self._next: asyncio.Handle | None = None
-        self._looking = False
+        self._next: asyncio.TimerHandle | None = None
+        self._due = math.inf
+        """When the board looks next, by the loop's time."""
+        self._pid = os.getpid()
 
     # ------------------------------------------------------------------------------------------------------ lifetimes
 
@@ -135,7 +141,9 @@ class Probing:
 
         To be called with every run. While it lives on one loop, runs on another find it at work there.
         """
-        if self._loop is not None and self._loop.is_closed():
+        if self._pid != os.getpid() or (self._loop is not None and self._loop.is_closed()):
+            # A forked process has the tasks of its parent, but not the loop that would carry them out.
+            self._pid = os.getpid()
             self._forget()
         running = asyncio.get_running_loop()
         if self._loop is None:
@@ -143,8 +151,7 @@ class Probing:
             # Not in the context of the run that happens to be first: its trace is not ours.
             self._context = contextvars.Context()
             self._beat = running.call_later(LAG_EVERY, self._measure, running.time() + LAG_EVERY, context=self._context)
-            self._looking = True
-            running.call_soon(self._look, context=self._context)
+            self._arm(running.time())
         if running is not self._loop or len(self._tasks) == len(self._rounds):
             return
         for number, round_ in enumerate(self._rounds):
@@ -169,7 +176,7 @@ class Probing:
         for handle in (self._beat, self._next):
             if handle is not None:
                 handle.cancel()
-        self._loop, self._beat, self._next, self._looking, self._tasks = None, None, None, False, {}
+        self._loop, self._beat, self._next, self._due, self._tasks = None, None, None, math.inf, {}
 
     def _ended(self, number: int, task: asyncio.Task[None]) -> None:
         if self._tasks.get(number) is task:
@@ -178,30 +185,42 @@ class Probing:
 
     # ------------------------------------------------------------------------------------------------------ the board
 
-    def look(self) -> None:
-        """See in a moment what is due; to be called when something was recorded. Costs next to nothing."""
-        if self._loop is None or self._looking:
+    def look(self, *, news: bool = True) -> None:
+        """See in a moment what is due; to be called when something was recorded. Costs next to nothing.
+
+        Args:
+            news: Whether anything follows from it at once: then it is seen sooner.
+        """
+        loop = self._loop
+        if loop is None:
             return
-        self._looking = True
-        if asyncio.get_running_loop() is self._loop:
-            # One look for all that is recorded in that time: nothing is due any sooner.
-            self._loop.call_later(SOONEST, self._look, context=self._context)
+        at = loop.time() + (SOONEST if news else UNHURRIED)
+        if at >= self._due:
+            return  # one look for all that is recorded in that time: nothing is due any sooner
+        self._due = at
+        if asyncio.get_running_loop() is loop:
+            self._arm(at)
         else:
             try:
-                self._loop.call_soon_threadsafe(self._look, context=self._context)
+                loop.call_soon_threadsafe(self._arm, at, context=self._context)
             except RuntimeError:
-                self._looking = False  # that loop has ended; whoever runs next begins anew on its own
+                self._due = math.inf  # that loop has ended; whoever runs next begins anew on its own
 
-    def _look(self) -> None:
+    def _arm(self, at: float) -> None:
+        """Look at a time of the loop, instead of when it was meant to be."""
         if self._loop is None:
             return
         if self._next is not None:
             self._next.cancel()
-        self._looking = False
+        self._due, self._next = at, self._loop.call_at(at, self._look, context=self._context)
+
+    def _look(self) -> None:
+        if self._loop is None:
+            return
         wait = self._safely(self._tick, what="the board")
         wait = LATEST if wait is None else min(max(wait, SOONEST), LATEST)
         if self._loop is not None:
-            self._next = self._loop.call_later(wait, self._look, context=self._context)
+            self._arm(self._loop.time() + wait)
 
     def _measure(self, due: float) -> None:
         if self._loop is None:

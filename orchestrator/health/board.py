@@ -177,10 +177,10 @@ class Board:
 
     # --------------------------------------------------------------------------------------------------- what happened
 
-    def record(self, outcome: Outcome) -> None:
-        """Take an outcome to circuits and monitors. One of an unknown node is left aside."""
+    def record(self, outcome: Outcome) -> bool:
+        """Take an outcome to circuits and monitors; True if runs may have to be told. An unknown node is left aside."""
         if outcome.node not in self._graph.by_name:
-            return
+            return False
         now = self._clock()
         news = self._watching.record(outcome)
         self._load.ended(outcome.run_id, outcome.node)
@@ -191,6 +191,7 @@ class Board:
             self._tell(outcome.run_id)
         self._drifting = self._drifting or self._health.measure
         self._called[outcome.node] = None
+        return news or tried
 
     def lag(self, seconds: float) -> None:
         """The event loop came *seconds* late to a wait that ends now."""

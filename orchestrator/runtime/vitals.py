@@ -136,12 +136,11 @@ class Vitals:
 
     def _record(self, outcome: Outcome) -> None:
         """Take the outcome of a probe."""
-        self.board.record(outcome)
-        self._recorded(outcome)
+        self._recorded(outcome, self.board.record(outcome))
 
-    def _recorded(self, outcome: Outcome) -> None:
+    def _recorded(self, outcome: Outcome, news: bool) -> None:
         """Go on from what the board has been told."""
-        self._beside.look()
+        self._beside.look(news=news)
         if self._sharing is not None:
             self._seen.add(outcome.node)
             self._sharing.touch()
