@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import pytest
 
 from orchestrator import Orchestrator, ToolFailed, tool
 from orchestrator.events import AttemptEnded, LateResult, Record, RunFinished
+from orchestrator.health import Outcome
+from orchestrator.health.board import Board
 from orchestrator.result import RunResult
 
 pytestmark = pytest.mark.anyio
@@ -82,6 +85,26 @@ async def test_a_tool_that_hangs_is_timed_out(effect: str) -> None:
             assert only(result) == ("failed", "timeout")
     finally:
         release.set()
+
+
+@pytest.mark.parametrize("seconds", [0.0, math.inf], ids=["returns", "is timed out"])
+async def test_a_defect_of_our_own_ends_the_run_instead_of_hanging_it(
+    seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever fails beside a call, and is no failure of its node, is raised to the caller."""
+
+    async def first() -> str:
+        await anyio.sleep(seconds)
+        return "its own"
+
+    def record(self: Board, outcome: Outcome) -> bool:
+        raise RuntimeError(f"a defect, told of {outcome.node}")
+
+    monkeypatch.setattr(Board, "record", record)
+    orchestrator = pair(first, timeout="20ms", effect="read")
+    with anyio.fail_after(10), pytest.raises(RuntimeError, match="a defect, told of first"):
+        await orchestrator.run()
+    await orchestrator.aclose()
 
 
 async def test_a_tool_that_ignores_cancellation_delays_nothing() -> None:

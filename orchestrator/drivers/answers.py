@@ -14,7 +14,7 @@ from orchestrator.graph import INPUT
 from orchestrator.result import Question
 from orchestrator.run import Run
 
-__all__ = ("Answer", "Ask", "report_unasked", "to_fact")
+__all__ = ("Answer", "Ask", "checked", "report_unasked", "to_fact")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +99,12 @@ def report_unasked(error: Exception, redact: Callable[[str], str]) -> None:
     reason = redact(f"{type(error).__name__}: {error}")
     message = f"a question could not be answered, so the run is left waiting: {reason}"
     warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+
+def checked(answers: Iterable[Answer]) -> tuple[Answer, ...]:
+    """Return answers of an application, if that is what they are."""
+    found = tuple(answers)
+    for answer in found:
+        if not isinstance(answer, Answer):
+            raise TypeError(f"people are answered by Answer, not by {type(answer).__name__}")
+    return found

@@ -61,6 +61,7 @@ class Calls:
         later: Calls a function with arguments after some seconds.
         redact: Removes secrets from the texts of errors.
         post: Takes the facts.
+        broke: Takes an error of this driver itself, after which a fact is missing.
         reached: Told of the points at which a crash would matter.
         beside: Gives calls their turn, and is told what nodes say of their rate limits; None: nobody does, or is.
         hedge: Who is called a second time when it is slow.
@@ -78,6 +79,7 @@ class Calls:
         later: Later,
         redact: Callable[[str], str],
         post: Post,
+        broke: Callable[[BaseException], None],
         reached: Callable[[str], None],
         beside: Beside | None = None,
         hedge: Hedge | None = None,
@@ -91,6 +93,7 @@ class Calls:
         self.later = later
         self.redact = redact
         self.post = post
+        self.broke = broke
         self.reached = reached
         self.beside = beside
         self.hedge = hedge
@@ -113,8 +116,15 @@ class Calls:
         task = asyncio.create_task(coroutine)
         tasks = self._acting if acts else self._reading
         tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        task.add_done_callback(self._over)
         return task
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._reading.discard(task)
+        self._acting.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # What a node raises is a failure; this is one of ours, and nobody would ever hear of its call again.
+            self.broke(error)
 
     # ------------------------------------------------------------------------------------------------------- attempts
 
@@ -240,7 +250,10 @@ class Calls:
             self.clock() - started,
             node.usd or 0.0,
         )
-        self.post(ended)
+        try:
+            self.post(ended)
+        except Exception as error:
+            self.broke(error)
         if node.effect == "read":
             task.cancel()
 

@@ -19,7 +19,7 @@ import anyio
 import anyio.lowlevel
 
 from orchestrator.drivers.ahead import Ahead
-from orchestrator.drivers.answers import Answer, Ask, report_unasked, to_fact
+from orchestrator.drivers.answers import Answer, Ask, checked, report_unasked, to_fact
 from orchestrator.drivers.beside import Beside
 from orchestrator.drivers.calls import Calls, Later, Timer
 from orchestrator.drivers.consult import consult, usd_left
@@ -123,6 +123,7 @@ class LocalRun:
         self._asking: asyncio.Task[None] | None = None
         self._asked: dict[str, QuestionAsked] = {}
         self._unanswered = False
+        self._broken: BaseException | None = None
 
     async def run(self) -> RunResult:
         """Run to the end, or until people are needed, and return the result.
@@ -130,6 +131,7 @@ class LocalRun:
         Raises:
             StoreError: A record could not be made durable. Nothing was called that would have needed it; `resume` goes
                 on from what is recorded.
+            Exception: Something of the driver itself failed: better the run ends with it than that it waits for ever.
         """
         self._began = self.clock() - self._at
         self._ahead = Ahead(self.machine)
@@ -142,6 +144,7 @@ class LocalRun:
             later=self.later,
             redact=self.redact,
             post=self._ended,
+            broke=self._broke,
             reached=self.checkpoint,
             beside=self.beside,
             hedge=self.machine.policy.hedge,
@@ -189,6 +192,8 @@ class LocalRun:
         while True:
             while self._facts and self.machine.state.phase != "finished":
                 await self._feed()
+            if self._broken is not None:
+                raise self._broken
             if self.machine.state.phase == "finished":
                 return
             if self.machine.state.phase != "waiting":
@@ -260,6 +265,10 @@ class LocalRun:
         self._facts.append((max(self.clock() - self._began, at), fact, made))
         self._look()
 
+    def _broke(self, error: BaseException) -> None:
+        self._broken = error
+        self._look()
+
     def _look(self) -> None:
         """Have the run look at what has come in."""
         if self._waiter is not None and not self._waiter.done():
@@ -307,7 +316,7 @@ class LocalRun:
     async def _ask_people(self, ask: Ask) -> None:
         answers: tuple[Answer, ...] = ()
         try:
-            answers = _checked(await ask(self.result().questions) or ())
+            answers = checked(await ask(self.result().questions) or ())
         except Exception as error:
             # An application that cannot ask leaves the run waiting; nothing is lost.
             report_unasked(error, self.redact)
@@ -362,15 +371,6 @@ class LocalRun:
 
     def _repeatable(self, command: Start) -> bool:
         return self.machine.graph.by_name[command.node].effect in REPEATABLE
-
-
-def _checked(answers: Iterable[Answer]) -> tuple[Answer, ...]:
-    """Return answers of an application, if that is what they are."""
-    found = tuple(answers)
-    for answer in found:
-        if not isinstance(answer, Answer):
-            raise TypeError(f"people are answered by Answer, not by {type(answer).__name__}")
-    return found
 
 
 async def _written(
