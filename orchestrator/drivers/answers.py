@@ -14,7 +14,7 @@ from orchestrator.graph import INPUT
 from orchestrator.result import Question
 from orchestrator.run import Run
 
-__all__ = ("Answer", "Ask", "report_unasked", "to_fact")
+__all__ = ("Answer", "Ask", "checked", "report_unasked", "to_fact")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,15 @@ Ask = Callable[[tuple[Question, ...]], Awaitable[Iterable[Answer] | None]]
 
 It is cancelled where its questions are not open any more, and called again where there are others.
 """
+
+
+def checked(answers: Iterable[Answer]) -> tuple[Answer, ...]:
+    """Return answers of an application, if that is what they are."""
+    found = tuple(answers)
+    for answer in found:
+        if not isinstance(answer, Answer):
+            raise TypeError(f"people are answered by Answer, not by {type(answer).__name__}")
+    return found
 
 
 def to_fact(run: Run, answer: Answer, values: Values) -> Answered:

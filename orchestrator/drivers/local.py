@@ -19,7 +19,7 @@ import anyio
 import anyio.lowlevel
 
 from orchestrator.drivers.ahead import Ahead
-from orchestrator.drivers.answers import Answer, Ask, report_unasked, to_fact
+from orchestrator.drivers.answers import Answer, Ask, checked, report_unasked, to_fact
 from orchestrator.drivers.beside import Beside
 from orchestrator.drivers.calls import Calls, Later, Timer
 from orchestrator.drivers.consult import consult, usd_left
@@ -43,7 +43,7 @@ from orchestrator.events import (
 )
 from orchestrator.nodes.binding import Bindings
 from orchestrator.result import RunResult, fold
-from orchestrator.run import AskModel, Call, Cancel, Command, Run, Start, WakeAt
+from orchestrator.run import AskModel, Call, Cancel, Command, Foreseen, Run, Start, WakeAt
 
 if TYPE_CHECKING:
     from orchestrator.escalation import DecisionModel
@@ -64,6 +64,7 @@ class LocalRun:
         bindings: How nodes are called.
         clock: Returns seconds; only differences matter.
         publish: Takes every record as it happens; must neither block nor raise.
+        foreseen: Takes what was planned ahead for calls that take their time, likewise; None: nobody asks.
         redact: Removes secrets from the texts of errors.
         later: Calls a function with arguments after some seconds; default: the event loop's timer.
         trace_id: The run's trace.
@@ -88,6 +89,7 @@ class LocalRun:
         *,
         clock: Callable[[], float],
         publish: Callable[[str, Record], None],
+        foreseen: Callable[[Foreseen], None] | None = None,
         redact: Callable[[str], str],
         later: Later | None = None,
         trace_id: str = "",
@@ -105,6 +107,7 @@ class LocalRun:
         self.bindings = bindings
         self.clock = clock
         self.publish = publish
+        self.foreseen = foreseen
         self.redact = redact
         self.later = later or asyncio.get_running_loop().call_later
         self.trace_id = trace_id
@@ -132,7 +135,7 @@ class LocalRun:
                 on from what is recorded.
         """
         self._began = self.clock() - self._at
-        self._ahead = Ahead(self.machine)
+        self._ahead = Ahead(self.machine, self.foreseen, now=self._now)
         self._calls = Calls(
             self.first.run_id,
             self.machine.graph,
@@ -257,8 +260,11 @@ class LocalRun:
         self._post(fact, made=made)
 
     def _post(self, fact: Fact | Answer, at: float = 0.0, *, made: Made | None = None) -> None:
-        self._facts.append((max(self.clock() - self._began, at), fact, made))
+        self._facts.append((max(self._now(), at), fact, made))
         self._look()
+
+    def _now(self) -> float:
+        return self.clock() - self._began
 
     def _look(self) -> None:
         """Have the run look at what has come in."""
@@ -276,7 +282,7 @@ class LocalRun:
             case AskModel():
                 self._calls.spawn(self._consult(command))
             case WakeAt():
-                delay = command.at - (self.clock() - self._began)
+                delay = command.at - self._now()
                 self._wakes.append(self.later(max(delay, 0.0), self._wake, command.at))
 
     def _wake(self, at: float) -> None:
@@ -307,7 +313,7 @@ class LocalRun:
     async def _ask_people(self, ask: Ask) -> None:
         answers: tuple[Answer, ...] = ()
         try:
-            answers = _checked(await ask(self.result().questions) or ())
+            answers = checked(await ask(self.result().questions) or ())
         except Exception as error:
             # An application that cannot ask leaves the run waiting; nothing is lost.
             report_unasked(error, self.redact)
@@ -359,18 +365,10 @@ class LocalRun:
                     self._carry_out(command)
         if interrupted:
             raise asyncio.CancelledError
+        self._ahead.soon()
 
     def _repeatable(self, command: Start) -> bool:
         return self.machine.graph.by_name[command.node].effect in REPEATABLE
-
-
-def _checked(answers: Iterable[Answer]) -> tuple[Answer, ...]:
-    """Return answers of an application, if that is what they are."""
-    found = tuple(answers)
-    for answer in found:
-        if not isinstance(answer, Answer):
-            raise TypeError(f"people are answered by Answer, not by {type(answer).__name__}")
-    return found
 
 
 async def _written(
