@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import NoOpTracer, StatusCode, Tracer
 
 from orchestrator import Orchestrator, tool
+from orchestrator.errors import FencedError
 from orchestrator.events import Record, RunResumed
 from orchestrator.planner.backups import Backup, Detour
 from orchestrator.run import Foreseen, Run
@@ -327,6 +329,40 @@ async def test_a_single_point_of_failure_is_told_before_it_fails(monkeypatch: py
         (False, "no way to the goal is left")
     ]
     assert traced.span("execute_tool crm").status.status_code is StatusCode.ERROR
+
+
+async def test_a_call_that_is_made_again_after_a_crash_is_planned_round_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The trace of the process that goes on tells its backup, on the root, and that the reroute takes it."""
+    traced, told, called = Traced(), foreseeing(monkeypatch), anyio.Event()
+
+    @tool(provides="order", effect="read", latency="10ms")
+    async def crm() -> str:
+        called.set()
+        await anyio.sleep_forever()
+        return "order"
+
+    def shop(first: Any, **options: Any) -> Orchestrator:
+        rest: dict[str, Any] = {"goals": {"g": ["rating"]}, "policy": {"retry": {"attempts": 1}}}
+        return Orchestrator(tools=[first, archive, score], store=tmp_path / "runs.db", **rest, **options)
+
+    async with shop(crm) as dead, shop(slow_crm(told), tracer=traced.tracer) as alive:
+
+        async def abandoned() -> None:
+            with suppress(FencedError):
+                await dead.run(run_id=RUN)
+
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(abandoned)
+                await called.wait()
+                result = await alive.resume(RUN, steal=True)
+                tasks.cancel_scope.cancel()
+    assert result.route == ("archive", "score")
+    (event,) = planned(traced.span("invoke_workflow graph"))
+    assert (said(event)["node"], said(event)["backup.route"]) == ("crm", "archive > score")
+    assert attribute(traced.span("reroute crm"), TAKEN) is True
 
 
 async def test_quick_calls_and_runs_that_nobody_traces_foresee_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ MOMENT = 0.02
 """Seconds for which calls are under way before ways round them are looked for: the quick ones never pay for it."""
 AT_ONCE = 16
 """Situations that are looked at between two steps of a run: a wide fan-out must not keep the loop busy."""
+TOLD_AT_ONCE = 4
+"""Calls of which is told in one go, where somebody watches; the others have to wait for the next one."""
 
 
 class Ahead:
@@ -65,7 +67,7 @@ class Ahead:
     def _tell_what_is_known(self, tell: Callable[[Foreseen], None]) -> bool:
         """Tell of some calls what was planned ahead for them, if that is news; return whether anything was known."""
         known = False
-        for name, attempt in list(islice(self._untold.items(), AT_ONCE)):
+        for name, attempt in list(islice(self._untold.items(), TOLD_AT_ONCE)):
             del self._untold[name]
             found = self._machine.foresee(name, self._now())
             if found is None:
