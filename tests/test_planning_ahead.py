@@ -207,6 +207,8 @@ def test_others_of_a_domain_in_flight_are_lost_with_it() -> None:
     run = ByHand(beside)
     assert run.in_flight == ["a", "b"]
     apart = Backup(Detour(("a",), ("c",), 5.0), Detour(("a", "b"), ("c", "d"), 12.0))
+    assert run.machine.plan_ahead(watched=True), "both ways round a call are found in one turn"
+    assert run.machine.foresee("a", 7.0) == Foreseen(7.0, "a", 1, apart, ("b",))
     assert _foreseen(run, "a") == Foreseen(7.0, "a", 1, apart, ("b",))
 
 

@@ -312,6 +312,34 @@ async def test_the_backup_that_a_trace_tells_is_the_one_that_is_taken(
     assert crm.start_time < event.timestamp < crm.end_time
 
 
+async def test_a_backup_that_shares_the_fate_of_its_call_has_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the first way is lost with the domain of the call, the trace tells in one event which one is not."""
+
+    @tool(provides="order", effect="read", units=9)
+    async def library() -> str:
+        return "order"
+
+    traced, told = Traced(), foreseeing(monkeypatch)
+    async with Orchestrator(
+        tools=[slow_crm(told), archive, library, score],
+        goals={"g": ["rating"]},
+        domains={"west": ["crm", "archive"]},
+        tracer=traced.tracer,
+    ) as orchestrator:
+        with anyio.fail_after(30):
+            assert (await orchestrator.run()).route == ("archive", "score")
+    (event,) = planned(traced.span("execute_tool crm"))
+    assert {name: value for name, value in said(event).items() if not name.endswith("weight")} == {
+        "node": "crm",
+        "backup.found": True,
+        "backup.route": "archive > score",
+        "backup.protects": "node",
+        "backup.domain": "west",
+        "backup.domain.found": True,
+        "backup.domain.route": "library > score",
+    }
+
+
 async def test_a_single_point_of_failure_is_told_before_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody can stand in for a call, that is on its span while it still runs."""
     traced, told = Traced(), foreseeing(monkeypatch)

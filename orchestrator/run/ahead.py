@@ -7,7 +7,6 @@ watches the run, but it is no record: it depends on how long calls take.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from orchestrator.planner import Route, Situation
@@ -38,17 +37,14 @@ class Foreseen:
 
 
 def plan_ahead(run: Context, *, watched: bool = False) -> bool:
-    """Find one way round a call in flight; return whether there was still one to be found.
+    """Find the way round one call in flight; return whether there was still one to be found.
 
-    Where the run is *watched*, also those that no reroute would gain by: mere paths, and ways round whole domains.
+    Where the run is *watched*, also what no reroute would gain by: mere paths, and the way round the call's domain.
     """
     if not _looks(run):
         return False
-    view, goal, now = run.view(), run.state.goal, run.situation()
-    return any(
-        run.planner.plan_ahead(view, goal, then, expansions=EXPANSIONS, paths=watched)
-        for then in _failures(run, now, domains=watched)
-    )
+    now = run.situation()
+    return any(_plan_round(run, now, name, watched=watched) for name in now.in_flight)
 
 
 def foresee(run: Context, name: str, at: float) -> Foreseen | None:
@@ -78,14 +74,17 @@ def _way_round(run: Context, now: Situation, without: tuple[str, ...]) -> Route 
     return run.planner.foreseen(run.view(), run.state.goal, _failed(now, without))
 
 
-def _failures(run: Context, now: Situation, *, domains: bool) -> Iterator[Situation]:
-    """Yield where the run stands if a node in flight fails, or all of its domain, and nothing of it has happened."""
-    for name in now.in_flight:
-        yield _failed(now, (name,))
-        if domains and len(shared := sharing(run.graph, name, now)) > 1:
-            yield _failed(now, shared)
+def _plan_round(run: Context, now: Situation, name: str, *, watched: bool) -> bool:
+    """Find the way round one call, and round its domain in the same turn: they are told together."""
+    lost = dict.fromkeys([(name,), sharing(run.graph, name, now)] if watched else [(name,)])
+    view, goal, planner = run.view(), run.state.goal, run.planner
+    found = [
+        planner.plan_ahead(view, goal, _failed(now, names), expansions=EXPANSIONS, paths=watched) for names in lost
+    ]
+    return any(found)
 
 
 def _failed(now: Situation, names: tuple[str, ...]) -> Situation:
+    """Return where the run stands if nodes fail and nothing of them has happened."""
     in_flight = {other: left for other, left in now.in_flight.items() if other not in names}
     return replace(now, excluded={**now.excluded, **dict.fromkeys(names, "failed")}, in_flight=in_flight)
