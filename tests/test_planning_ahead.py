@@ -365,6 +365,36 @@ async def test_news_is_told_once_and_again_where_it_changes(monkeypatch: Any) ->
     looking.close()
 
 
+async def test_a_wide_fan_out_is_told_of_bit_by_bit(monkeypatch: Any) -> None:
+    """Of a few calls in each look, and of all in the end, also where nothing is known of those before them."""
+    monkeypatch.setattr(ahead, "MOMENT", 0.0)
+    names = [f"n{number:02d}" for number in range(14)]
+    machine: Any = Watched(**dict.fromkeys(names, 1))
+    known = names[6:]
+    for name in known:
+        machine.knows(name, "d")
+    told: list[list[str]] = [[]]
+    all_told = anyio.Event()
+
+    def look(*, watched: bool) -> bool:
+        told.append([])
+        return False
+
+    def tell(found: Foreseen) -> None:
+        told[-1].append(found.node)
+        if found.node == known[-1]:
+            all_told.set()
+
+    machine.plan_ahead = look
+    looking = ahead.Ahead(machine, tell, now=lambda: 0.0)
+    looking.soon()
+    with anyio.fail_after(30):
+        await all_told.wait()
+    looking.close()
+    assert [name for look in told for name in look] == known
+    assert max(map(len, told)) == ahead.TOLD_AT_ONCE
+
+
 async def test_a_run_plans_ahead_while_a_call_takes_its_time(monkeypatch: Any) -> None:
     """The driver has the way round a slow call found before it fails, and the run goes that way."""
     foreseen = anyio.Event()

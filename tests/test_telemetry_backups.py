@@ -126,7 +126,7 @@ def with_backups(records: list[Record], *backups: Foreseen) -> list[Record | For
                 "backup.domain": "west, cloud",
                 "backup.protects": "node",
                 "backup.domain.found": False,
-                "reason": "no way to the goal is left",
+                "reason": "with all of its domain: no way to the goal is left",
             },
         ),
         (Backup(None, None), ("amex",), {"backup.found": False, "backup.domain": "west, cloud"}),

@@ -66,15 +66,17 @@ class Ahead:
 
     def _tell_what_is_known(self, tell: Callable[[Foreseen], None]) -> bool:
         """Tell of some calls what was planned ahead for them, if that is news; return whether anything was known."""
-        known = False
-        for name, attempt in list(islice(self._untold.items(), TOLD_AT_ONCE)):
+        known = 0
+        for name, attempt in list(islice(self._untold.items(), AT_ONCE)):
+            if known == TOLD_AT_ONCE:
+                break
             del self._untold[name]
             found = self._machine.foresee(name, self._now())
             if found is None:
                 self._untold[name] = attempt  # the others first, then it again
             elif found.attempt == attempt:
-                known = True
+                known += 1
                 if not found.same_as(self._told.get(name)):
                     self._told[name] = found
                     tell(found)
-        return known
+        return known > 0

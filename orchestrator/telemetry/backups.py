@@ -23,7 +23,7 @@ def backup_attributes(foreseen: Foreseen, domains: Iterable[str] = ()) -> Attrib
     """Return what the event of a planned backup says; *domains* are those of the node."""
     alone, domain = foreseen.backup.node, foreseen.backup.domain
     said: Attributes = {names.NODE: foreseen.node, names.BACKUP_FOUND: alone is not None}
-    said = {**said, **_way(alone, names.BACKUP_ROUTE, names.BACKUP_WEIGHT)}
+    said = {**said, **_way(alone, names.BACKUP_ROUTE, names.BACKUP_WEIGHT, NO_WAY)}
     if not foreseen.shared:
         return {**said, names.BACKUP_PROTECTS: None if alone is None else "node"}
     said = {**said, names.BACKUP_DOMAIN: ", ".join(domains)}
@@ -33,7 +33,7 @@ def backup_attributes(foreseen: Foreseen, domains: Iterable[str] = ()) -> Attrib
         **said,
         names.BACKUP_PROTECTS: None if alone is None else "node",
         names.BACKUP_DOMAIN_FOUND: domain is not None,
-        **_way(domain, names.BACKUP_DOMAIN_ROUTE, names.BACKUP_DOMAIN_WEIGHT),
+        **_way(domain, names.BACKUP_DOMAIN_ROUTE, names.BACKUP_DOMAIN_WEIGHT, f"with all of its domain: {NO_WAY}"),
     }
 
 
@@ -41,7 +41,7 @@ def _route(detour: Detour | None) -> tuple[str, ...] | None:
     return None if detour is None else detour.route
 
 
-def _way(detour: Detour | None, route: str, weight: str) -> Attributes:
+def _way(detour: Detour | None, route: str, weight: str, none: str) -> Attributes:
     if detour is None:
-        return {names.REASON: NO_WAY}
+        return {names.REASON: none}
     return {route: route_text(detour.route), weight: detour.weight}
