@@ -26,7 +26,7 @@ from orchestrator.nodes.classify import classify
 from orchestrator.policy import Hedge
 from orchestrator.run import Call, Cancel, Start
 
-__all__ = ("Calls", "Later", "Timer")
+__all__ = ("Calls", "Later", "Timer", "lost_attempt")
 
 LARGE = 1 << 20
 """Values of more bytes or characters than this are hashed in a thread."""
@@ -341,3 +341,9 @@ async def _made(node: str, reply: Reply) -> tuple[Made, tuple[Value, ...]]:
 
 def _nobody(fact: Fact, *, made: Made | None = None) -> None:
     """Take a fact, and tell nobody."""
+
+
+def lost_attempt(command: Start) -> AttemptEnded:
+    """Return the end of an attempt whose process ended before it: nobody knows whether it happened."""
+    failure = Failure("interrupted", "the process ended during the call", transient=True, happened="unknown")
+    return AttemptEnded(command.node, command.part, command.attempt, "failed", (), failure)

@@ -21,7 +21,7 @@ import anyio.lowlevel
 from orchestrator.drivers.ahead import Ahead
 from orchestrator.drivers.answers import Answer, Ask, checked, report_unasked, to_fact
 from orchestrator.drivers.beside import Beside
-from orchestrator.drivers.calls import Calls, Later, Timer
+from orchestrator.drivers.calls import Calls, Later, Timer, lost_attempt
 from orchestrator.drivers.consult import consult, usd_left
 from orchestrator.drivers.journal import Journal
 from orchestrator.drivers.values import Made, Values
@@ -32,7 +32,6 @@ from orchestrator.events import (
     CallEnded,
     CancelRequested,
     Fact,
-    Failure,
     LateResult,
     QuestionAsked,
     Record,
@@ -43,7 +42,7 @@ from orchestrator.events import (
 )
 from orchestrator.nodes.binding import Bindings
 from orchestrator.result import RunResult, fold
-from orchestrator.run import AskModel, Call, Cancel, Command, Run, Start, WakeAt
+from orchestrator.run import AskModel, Call, Cancel, Command, Foreseen, Run, Start, WakeAt
 
 if TYPE_CHECKING:
     from orchestrator.escalation import DecisionModel
@@ -64,6 +63,7 @@ class LocalRun:
         bindings: How nodes are called.
         clock: Returns seconds; only differences matter.
         publish: Takes every record as it happens; must neither block nor raise.
+        foreseen: Takes what was planned ahead for calls that take their time, likewise; None: nobody asks.
         redact: Removes secrets from the texts of errors.
         later: Calls a function with arguments after some seconds; default: the event loop's timer.
         trace_id: The run's trace.
@@ -88,6 +88,7 @@ class LocalRun:
         *,
         clock: Callable[[], float],
         publish: Callable[[str, Record], None],
+        foreseen: Callable[[Foreseen], None] | None = None,
         redact: Callable[[str], str],
         later: Later | None = None,
         trace_id: str = "",
@@ -105,6 +106,7 @@ class LocalRun:
         self.bindings = bindings
         self.clock = clock
         self.publish = publish
+        self.foreseen = foreseen
         self.redact = redact
         self.later = later or asyncio.get_running_loop().call_later
         self.trace_id = trace_id
@@ -134,7 +136,7 @@ class LocalRun:
             Exception: Something of the driver itself failed: better the run ends with it than that it waits for ever.
         """
         self._began = self.clock() - self._at
-        self._ahead = Ahead(self.machine)
+        self._ahead = Ahead(self.machine, self.foreseen, now=self._now)
         self._calls = Calls(
             self.first.run_id,
             self.machine.graph,
@@ -262,12 +264,15 @@ class LocalRun:
         self._post(fact, made=made)
 
     def _post(self, fact: Fact | Answer, at: float = 0.0, *, made: Made | None = None) -> None:
-        self._facts.append((max(self.clock() - self._began, at), fact, made))
+        self._facts.append((max(self._now(), at), fact, made))
         self._look()
 
     def _broke(self, error: BaseException) -> None:
         self._broken = error
         self._look()
+
+    def _now(self) -> float:
+        return self.clock() - self._began
 
     def _look(self) -> None:
         """Have the run look at what has come in."""
@@ -285,7 +290,7 @@ class LocalRun:
             case AskModel():
                 self._calls.spawn(self._consult(command))
             case WakeAt():
-                delay = command.at - (self.clock() - self._began)
+                delay = command.at - self._now()
                 self._wakes.append(self.later(max(delay, 0.0), self._wake, command.at))
 
     def _wake(self, at: float) -> None:
@@ -361,13 +366,14 @@ class LocalRun:
         for command in self.machine.outstanding():
             match command:
                 case Start() if (command.node, command.attempt) in lost and not self._repeatable(command):
-                    self._post(_interrupted(command))
+                    self._post(lost_attempt(command))
                 case Cancel():
                     self._post(AttemptEnded(command.node, command.part, command.attempt, "cancelled"))
                 case _:
                     self._carry_out(command)
         if interrupted:
             raise asyncio.CancelledError
+        self._ahead.soon()
 
     def _repeatable(self, command: Start) -> bool:
         return self.machine.graph.by_name[command.node].effect in REPEATABLE
@@ -392,9 +398,3 @@ async def _written(
             return True
         except asyncio.CancelledError:
             continue
-
-
-def _interrupted(command: Start) -> AttemptEnded:
-    """Return the end of an attempt whose process ended before it: nobody knows whether it happened."""
-    failure = Failure("interrupted", "the process ended during the call", transient=True, happened="unknown")
-    return AttemptEnded(command.node, command.part, command.attempt, "failed", (), failure)

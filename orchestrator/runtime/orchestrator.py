@@ -192,7 +192,7 @@ class Orchestrator(Connected):
         first = self._blueprint.first_record(
             run_id, goal=goal, inputs=references, seed=seed, down=self.down(down), view=beside.view()
         )
-        publish, trace_id = self._publish(run_id, on_record)
+        publish, foreseen, trace_id = self._publish(run_id, on_record)
         return LocalRun(
             self._blueprint.run(first),
             first,
@@ -200,6 +200,7 @@ class Orchestrator(Connected):
             bindings,
             clock=self._clock,
             publish=publish,
+            foreseen=foreseen,
             redact=self._redactor.redact,
             trace_id=trace_id,
             journal=self._runs.journal(first, self.graph.name, trace_id),
