@@ -31,6 +31,12 @@ async def near(allowed: str) -> str:
 
 
 @tool(provides="page", effect="read", latency="5s")
+async def wide(allowed: str) -> str:
+    """Work."""
+    return "wide"
+
+
+@tool(provides="page", effect="read", latency="5s")
 async def far(allowed: str) -> str:
     """Refuse."""
     raise PermissionError("no")
@@ -94,7 +100,7 @@ async def test_a_run_goes_by_health_as_it_is_when_it_is_driven() -> None:
     assert not any(isinstance(record.event, ViewChanged) for record in result.records)
     machine, written = Run.replay(result.records)
     assert written == result.records
-    assert machine.snapshot()["first"]["view"] == machine.snapshot()["state"]["view"]
+    assert machine.snapshot() == run.machine.snapshot()
 
 
 @settings(max_examples=25, deadline=None)
@@ -147,6 +153,18 @@ async def test_a_resumed_run_may_try_the_node_that_it_was_given(tmp_path: Path) 
         now[0] += 20.0
         result = await orchestrator.answer(waiting.run_id, waiting.questions[0].id, "yes")
     assert (result.outcome, result.route) == ("met", ("gate", "near"))
+
+
+async def test_a_resumed_run_goes_by_health_as_it_is_then(tmp_path: Path) -> None:
+    """While it waited the node that it wanted has failed for others: it takes another one, and is told but once."""
+    async with Orchestrator(
+        tools=[gate, near, wide], goals={"read": ["page"]}, clock=lambda: 0.0, store=tmp_path / "runs.db"
+    ) as orchestrator:
+        waiting = await orchestrator.run(question="why")
+        fail(board_of(orchestrator), "near", 0.0)
+        result = await orchestrator.answer(waiting.run_id, waiting.questions[0].id, "yes")
+    assert (result.outcome, result.route) == ("met", ("gate", "wide"))
+    assert sum(isinstance(record.event, ViewChanged) for record in result.records) == 1
 
 
 async def test_a_run_that_is_refused_keeps_nothing(tmp_path: Path) -> None:

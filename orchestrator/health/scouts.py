@@ -1,10 +1,11 @@
 """Which run tries substitutes of which none works: one at a time, while the others are told at once.
 
 Circuits take at most a part of a group out of use, so that where all of it is down every run would call what is left,
-and wait for it, and fail. It is enough that one run does. It holds others off from the moment at which it calls, and
-not beyond `ALONE`: a call that hangs keeps nobody from seeing that the group is back. A run that still has far to go
-holds off nobody; of those that come to a group together, the first one calls. Whoever has called goes on as it likes,
-and a run that is alone is never held off.
+and wait for it, and fail. It is enough that one run does. It holds others off from its first call of the group, for as
+long as it lasts, but not beyond `ALONE`: a call that hangs keeps nobody from seeing that the group is back. A run that
+still has far to go holds off nobody; of those that come to a group together, the first one calls. Whoever has called
+goes on as it likes, but holds nobody off again: it may have tried already what is back. A run that is alone is never
+held off.
 """
 
 from __future__ import annotations
@@ -55,9 +56,7 @@ class Scouts:
         if self._hold_off(run_id, (value for value in values if value in dark), now):
             return False
         for value in values:
-            called = self._called.setdefault(value, {})
-            if called.get(run_id, now) <= now:
-                called[run_id] = now + self._patience if value in dark else now
+            self._called.setdefault(value, {}).setdefault(run_id, now + self._patience if value in dark else now)
         return True
 
     def barred(self, run_id: str) -> dict[str, str]:
