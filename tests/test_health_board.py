@@ -275,6 +275,15 @@ def test_a_run_that_has_not_heard_yet_that_another_one_was_quicker_makes_no_call
     assert desk.circuits.state("a") == "open"
 
 
+def test_a_failure_of_a_half_open_node_is_seen_at_once_whoever_called() -> None:
+    """It is open again, and not half-open for another second: nobody sets out for it, or is told that others try it."""
+    desk = half_open()
+    desk.start("run", ("a",))
+    desk.saw("a", "external")
+    assert desk.circuits.state("a") == "open"
+    assert dict(desk.start("another").vetoes)["a"].startswith("circuit open")
+
+
 def test_a_call_has_its_own_time() -> None:
     """What came before it was quick or took long: the permit lasts for as long as the call may take from now on."""
     desk = half_open()

@@ -199,7 +199,7 @@ class Board:
         news = self._watching.record(outcome)
         self._load.ended(outcome.run_id, outcome.node)
         tried = self._leases.give_back(outcome.run_id, outcome.node)
-        if news or tried:
+        if news or tried or outcome.node in self._watching.picture.half_open:
             self._look(now)
         if tried:
             self._tell(outcome.run_id)
