@@ -183,6 +183,8 @@ class Calls:
                 if self.beside is None
                 else self.beside.lanes.turn(node.name, self.run_id, command.attempt, self.seed)
             ):
+                if self.beside is not None:
+                    self.beside.calls(node.name)
                 self.reached("calling")
                 reply = await binding.call(inputs, context)
                 self.reached("called")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -46,6 +47,7 @@ from orchestrator.run import AskModel, Call, Cancel, Command, Foreseen, Run, Sta
 
 if TYPE_CHECKING:
     from orchestrator.escalation import DecisionModel
+    from orchestrator.weight import View
 
 __all__ = ("LocalRun",)
 
@@ -58,7 +60,7 @@ class LocalRun:
 
     Args:
         machine: The run machine, not yet started, or as its record left it.
-        first: Its first record.
+        first: Its first record; it is given the view that the run begins with.
         values: The run inputs' values, or all that are recorded.
         bindings: How nodes are called.
         clock: Returns seconds; only differences matter.
@@ -153,12 +155,12 @@ class LocalRun:
             seed=self.first.seed,
         )
         try:
-            if self.beside is not None:
-                self.beside.begin(self._post)
+            view = None if self.beside is None else self.beside.begin(self._post)
             try:
                 if self.log:
-                    await self._take_over()
+                    await self._take_over(view)
                 else:
+                    self.first = self.first if view is None else replace(self.first, view=view)
                     self._facts.append((0.0, self.first, None))
                 await self._until_finished()
             except asyncio.CancelledError:
@@ -347,16 +349,14 @@ class LocalRun:
 
     # ------------------------------------------------------------------------------------------------------ taking over
 
-    async def _take_over(self) -> None:
+    async def _take_over(self, view: View | None) -> None:
         """Go on with a recorded run: settle what was in flight by its effect, and carry out the rest again."""
         if self.machine.state.phase == "finished":
             return  # whoever had it was quicker
         lost = {(name, flight.attempt) for name, flight in self.machine.state.flights.items()}
         records: list[Record] = []
         facts: list[Fact] = [*(self._answers or (RunResumed(),))]
-        if self.beside is not None and (view := self.beside.view()) is not None:
-            # What was told before this is older.
-            self._facts = deque(entry for entry in self._facts if not isinstance(entry[1], ViewChanged))
+        if view is not None:
             facts.append(ViewChanged(view))
         for fact in facts:
             records += self.machine.feed(fact, self._at).records

@@ -68,6 +68,7 @@ def evidence_of(outcome: str, failure: Failure | None) -> Evidence:
         "cancelled": "cancelled",
         "interrupted": "cancelled",
         "overloaded": "cancelled",
+        "held_off": "cancelled",
     }
     if failure.type in known:
         return known[failure.type]

@@ -224,6 +224,7 @@ class Run:
 
     def _started(self, fact: RunStarted) -> None:
         run, state = self._context, self.state
+        run.first, state.view = fact, fact.view  # a driver may have a newer one than it was made with
         state.began = state.at
         for value in fact.inputs:
             state.held.setdefault(value.name, {})[INPUT] = value

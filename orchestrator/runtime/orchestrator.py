@@ -188,10 +188,8 @@ class Orchestrator(Connected):
             references = tuple(values.take(name, INPUT, value) for name, value in sorted(given.items()))
         except ValueError as error:
             raise InputError(f"the input {error}") from None
-        bindings, beside = self._with_faults(faults, seed), self._beside(run_id)
-        first = self._blueprint.first_record(
-            run_id, goal=goal, inputs=references, seed=seed, down=self.down(down), view=beside.view()
-        )
+        bindings = self._with_faults(faults, seed)
+        first = self._blueprint.first_record(run_id, goal=goal, inputs=references, seed=seed, down=self.down(down))
         publish, foreseen, trace_id = self._publish(run_id, on_record)
         return LocalRun(
             self._blueprint.run(first),
@@ -206,7 +204,7 @@ class Orchestrator(Connected):
             journal=self._runs.journal(first, self.graph.name, trace_id),
             model=self._decider(),
             ask=self._ask,
-            beside=beside,
+            beside=self._beside(run_id),
         )
 
     # ---------------------------------------------------------------------------------------------------- going on
