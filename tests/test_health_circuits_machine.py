@@ -324,16 +324,6 @@ class CircuitsMachine(RuleBasedStateMachine):
         assert self.circuits.state(node) == before
         assert self.circuits.blocked(node) == "unauthorised"
 
-    @rule(node=nodes)
-    def admit(self, node: str) -> None:
-        """An operator puts a node back into use."""
-        for copy in self.copies:
-            copy.circuits.admit(node)
-        self.permits[node].clear()
-        self.barred.pop(node, None)
-        self.refused.pop(node, None)
-        assert self.circuits.blocked(node) is None
-
     @rule(node=nodes, seconds=st.sampled_from([-1.0, 5.0, 60.0]))
     def suspect(self, node: str, seconds: float) -> None:
         """A domain fails: this alone opens nothing."""

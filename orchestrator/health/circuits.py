@@ -164,14 +164,6 @@ class Circuits:
         state = circuit.state(now)
         return state, circuit.until - now if state == "open" else 0.0, circuit.reason
 
-    def admit(self, node: str) -> None:
-        """Put *node* back into use, on the word of an operator: its credentials or its quota are in order again."""
-        standing, now = self._nodes[node], self._clock.now()
-        standing.quota.passed(now)
-        standing.unauthorised = False
-        self._close(standing, now)
-        standing.told = standing.status(now)
-
     # ----------------------------------------------------------------------------------------------------- what follows
 
     def state(self, node: str) -> State:
@@ -371,10 +363,9 @@ class Circuits:
         return outcome.probe or standing.circuit.holds(outcome.run_id, now)
 
     def _close(self, standing: Standing, now: float) -> None:
-        if standing.circuit.opened_at is not None:
-            standing.hearsay.closed(now, standing.circuit.pause)
-            standing.circuit.close(now)
-            standing.window.restart()
+        standing.hearsay.closed(now, standing.circuit.pause)
+        standing.circuit.close(now)
+        standing.window.restart()
         if not standing.unauthorised:
             self._groups.put_back(standing.node.name)
 
