@@ -338,6 +338,17 @@ def test_no_credentials_block_until_a_probe_or_for_the_longest_cooldown() -> Non
     assert ward.circuits.blocked("a1") is None
 
 
+def test_credentials_that_are_accepted_are_awaited_no_more() -> None:
+    """Nobody is woken for them, in this process or the next."""
+    ward = Ward()
+    ward.saw("a1", "unauthorised")
+    assert ward.circuits.next_change() == ward.circuits._nodes["a1"].circuit.policy.max_cooldown
+    assert ward.restarted().circuits.next_change() == ward.circuits.next_change()
+    ward.saw("a1", "ok")
+    assert ward.circuits.next_change() is None
+    assert ward.restarted().circuits.next_change() is None
+
+
 def test_a_failed_probe_of_missing_credentials_gives_its_permit_back() -> None:
     """A node that is unauthorised and now also down keeps nobody waiting for the permit."""
     ward = Ward(substitutes(1))

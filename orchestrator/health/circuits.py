@@ -313,7 +313,7 @@ class Circuits:
             standing.circuit.give_back(outcome.run_id)
         else:
             if evidence == "unauthorised":
-                standing.unauthorised, standing.refused_at = True, now
+                standing.refused_at = now
                 self._groups.take_out(standing.node.name)
             # It says nothing about whether the node is up: the next may probe.
             standing.circuit.give_back(outcome.run_id)
@@ -327,7 +327,7 @@ class Circuits:
         self._groups.succeeded(standing.node.name)
         self._pay(outcome, succeeded=True)
         if standing.unauthorised and began >= standing.refused_at - MOMENT:
-            standing.unauthorised = False
+            standing.refused_at = -math.inf
             if standing.circuit.opened_at is None:
                 self._groups.put_back(standing.node.name)
         opened_at = standing.circuit.opened_at

@@ -31,14 +31,19 @@ class Standing:
         self.window = Window(circuit.window, policy.health.latency)
         self.quota = Quota(policy.retry.backoff, policy.retry.max_backoff, circuit.slow_start, circuit.window)
         self.hearsay = Hearsay()
-        self.unauthorised = False
         self.refused_at = -math.inf
+        """When it last refused our credentials; it has not accepted any since."""
         self.awaited: tuple[float, ...] = ()
         self.told: tuple[State, bool, bool] = ("closed", False, False)
 
     def status(self, now: float) -> tuple[State, bool, bool]:
         """Return the state of its circuit, whether it is unauthorised, and whether its quota is used up."""
         return self.circuit.state(now), self.refuses_us(now), now < self.quota.not_before
+
+    @property
+    def unauthorised(self) -> bool:
+        """Whether it has refused our credentials."""
+        return self.refused_at > -math.inf
 
     def refuses_us(self, now: float) -> bool:
         """Return whether it has refused our credentials, and it is too early to try them again."""
@@ -92,7 +97,7 @@ class Standing:
         self.window.restore(data["window"], then)
         self.quota.restore(data["quota"], then)
         self.hearsay.restore(data.get("hearsay", {}), then)
-        self.unauthorised = data["unauthorised"] is not None
-        self.refused_at = then - data["unauthorised"] if self.unauthorised else -math.inf
+        refused = data["unauthorised"]
+        self.refused_at = -math.inf if refused is None else then - refused
         state, unauthorised, limited = data["told"]
         self.told = (state, unauthorised, limited)
