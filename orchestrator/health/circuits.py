@@ -20,14 +20,12 @@ from orchestrator.health.circuit import LEAST, State
 from orchestrator.health.groups import Groups
 from orchestrator.health.outcome import Outcome
 from orchestrator.health.standing import Standing
-from orchestrator.health.steady import SteadyClock
+from orchestrator.health.steady import SteadyClock, on_grid, time_of
 from orchestrator.health.window import Figures, Origin
 from orchestrator.policy import Circuit, Policy
 
 __all__ = ("Circuits", "Figures", "State")
 
-MOMENT = 1e-6
-"""Seconds below which two times are the same: a process that was told of one as an age has rounded it."""
 VERSION = 1
 """Of a snapshot."""
 
@@ -88,8 +86,9 @@ class Circuits:
         if standing is None:
             return False
         now = self._clock.now()
-        at = min(self._clock.steady(outcome.at), now)
-        began = at - max(outcome.seconds, 0.0)
+        late = max(self._clock.steady(outcome.at) - now, 0.0)
+        # The difference is rounded, and not its parts: it is what the clock read then.
+        began = self._clock.steady(outcome.at - max(outcome.seconds, 0.0)) - late
         if outcome.headroom is not None and math.isfinite(outcome.headroom):
             standing.quota.told(now, outcome.headroom)
         self._weigh(standing, outcome, now, began, lagging)
@@ -136,7 +135,7 @@ class Circuits:
             return False
         now, circuit = self._clock.now(), standing.circuit
         longest = circuit.policy.max_cooldown
-        seconds = longest if seconds is None else min(seconds, longest)
+        seconds = on_grid(longest if seconds is None else min(seconds, longest))
         if state == "open" and seconds > 0 and circuit.opened_at is None:
             until = now + seconds
             outweighed = standing.hearsay.outweighed(standing.window, now)
@@ -273,7 +272,7 @@ class Circuits:
         if data.get("version") != VERSION:
             return
         now = self._clock.now()
-        then = now - max(age, 0.0)
+        then = time_of(max(age, 0.0), now)
         known = {name: each for name, each in data["nodes"].items() if name in self._nodes}
         for name, each in known.items():
             self._groups.put_back(name)
@@ -326,7 +325,7 @@ class Circuits:
             standing.quota.passed(began)
         self._groups.succeeded(standing.node.name)
         self._pay(outcome, succeeded=True)
-        if standing.unauthorised and began >= standing.refused_at - MOMENT:
+        if standing.unauthorised and began >= standing.refused_at:
             standing.refused_at = -math.inf
             if standing.circuit.opened_at is None:
                 self._groups.put_back(standing.node.name)
