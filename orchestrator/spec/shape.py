@@ -30,6 +30,7 @@ EXAMPLES = {
     "args": "args: [-m, package]",
     "cost": "cost: {usd: 0.01, latency: 900ms}",
     "domains": "domains: {cloud: [stripe, email]}",
+    "errors": 'errors: {"package.module.Class": caller}',
     "edges": "edges: [{from: stripe, to: brief, cost: 0.5}]",
     "goals": "goals: [{name: found, values: [pages]}]",
     "http": 'http: {url: "http://127.0.0.1:9001/orders/{order_id}"}',
