@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Bind", "Configured", "Errors", "load")
 
-Errors = Mapping[str | type[Exception], Any]
+Errors = Mapping[Any, Any]
 """What exceptions mean, by class or by its name."""
 
 Bind = Callable[[Mapping[str, "RawCall"]], "Bindings"]
