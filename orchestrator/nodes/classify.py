@@ -200,8 +200,8 @@ def _of_table(error: Exception, table: Mapping[str, Meaning]) -> Meaning | None:
 
 def _is_at(cls: type, name: str) -> bool:
     module, _, attribute = name.rpartition(".")
-    # Whoever raises an error has imported it, also by the name under which a package offers it.
-    return getattr(sys.modules.get(module), attribute, None) is cls
+    # Whoever raises an error has imported it, also by the name under which a package offers it. Nothing is loaded here.
+    return getattr(sys.modules.get(module), "__dict__", {}).get(attribute) is cls
 
 
 def _apply(meaning: Meaning, error: Exception, known: _Known) -> Failure:
@@ -273,6 +273,8 @@ def _unread(error: Exception) -> list[Any] | None:
 
 def _is_among(data: Any, given: Collection[Any]) -> bool:
     """Whether *data* was given to the call: as a value, inside one, or put together of such."""
+    if data is None:
+        return False  # it is in many inputs, and in many answers
     if isinstance(data, Mapping) and data and all(_is_among(each, given) for each in data.values()):
         return True
     sought, waiting = _text(data), list(given)
