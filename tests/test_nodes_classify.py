@@ -389,6 +389,9 @@ def test_the_comparison_with_what_was_given_never_fails() -> None:
     endless.append(endless)
     error = json.JSONDecodeError("no", "<html>", 0)
     assert classify(error, given=[Array(), endless]).evidence == "contract"
+    # Null is in many inputs, and in many answers: it shows nothing.
+    null = _raised(lambda: TypeAdapter(int).validate_python(None))
+    assert classify(null, given=[None]).evidence == "contract"
 
 
 @pytest.mark.parametrize("error", [RuntimeError(), KeyError("x"), LookupError(), SystemError()], ids=repr)
