@@ -153,7 +153,7 @@ class Calls:
         except NotApplicable:
             self._ended(command, started, "inapplicable")
         except Exception as error:
-            self._ended(command, started, "failed", failure=classify(error, redact=self.redact))
+            self._ended(command, started, "failed", failure=self._failure(command, error))
         except asyncio.CancelledError:
             # Not by this run, which forgets an attempt before it cancels it.
             failure = Failure("cancelled", "cancelled from outside", transient=True, happened="unknown")
@@ -165,6 +165,17 @@ class Calls:
                 self._ended(command, started, "failed", failure=Failure("not_recordable", message, happened="yes"))
             else:
                 self._ended(command, started, "succeeded", references, reply, made)
+
+    def _failure(self, command: Start, error: Exception) -> Failure:
+        """Return what an error means for the attempt; where an effect must not happen twice, in doubt it may have."""
+        node = self.graph.by_name[command.node]
+        return classify(
+            error,
+            table=self.bindings.errors,
+            given=self.values.inputs(command.inputs).values(),
+            doubt="unknown" if node.effect == "once" or node.undo else "no",
+            redact=self.redact,
+        )
 
     def _not_recordable(self, made: Made) -> str | None:
         lost = [name for name, data in made.encoded.items() if data is None]

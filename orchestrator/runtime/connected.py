@@ -172,6 +172,7 @@ class Connected(Configured):
                 clock=self._clock,
                 monitors=self._monitors,
                 probes=self._bound().probes,
+                errors=self._bound().errors,
                 report=self._outlets.report,
                 store=self._runs.open if self._runs.durable else None,
                 now=self._runs.now,

@@ -22,7 +22,7 @@ from orchestrator.events import Record
 from orchestrator.graph import INPUT
 from orchestrator.policy import Policy
 from orchestrator.result import RunResult
-from orchestrator.runtime.configured import Configured, load
+from orchestrator.runtime.configured import Configured, Errors, load
 from orchestrator.runtime.connected import Connected, OnRecord, Sink
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Orchestrator(Connected):
         model: Decides where no route is left, if the policy says so; default: the one that the policy names.
         ask: Called with all open questions when people are needed; default: the run ends `waiting`.
         monitors: Watch nodes in the background, outside runs; see `orchestrator.health.Monitor`.
+        errors: What exceptions mean, by class or its name: evidence, or a map as under ``errors:`` in a graph file.
         rest: Other top-level keys of a graph file, such as ``edges``.
     """
 
@@ -76,13 +77,14 @@ class Orchestrator(Connected):
         model: DecisionModel | None = None,
         ask: Ask | None = None,
         monitors: Iterable[Monitor] = (),
+        errors: Errors | None = None,
         **rest: Any,
     ) -> None:
-        from orchestrator.spec.declare import spec_from_tools
+        from orchestrator.spec.declare import named, spec_from_tools
         from orchestrator.spec.resolve import resolve
 
         policy = Policy.model_validate(policy) if isinstance(policy, Mapping) else policy
-        spec, functions = spec_from_tools(tools, goals, **rest)
+        spec, functions = spec_from_tools(tools, goals, errors=named(errors or {}), **rest)
         decider = None if model is None else model.name
         resolved = resolve(spec, functions=functions, policy=policy, decider=decider)
         super().__init__(resolved, functions, clock=clock, environ=environ)
@@ -103,6 +105,7 @@ class Orchestrator(Connected):
         model: DecisionModel | None = None,
         ask: Ask | None = None,
         monitors: Iterable[Monitor] = (),
+        errors: Errors | None = None,
     ) -> Orchestrator:
         """Load a graph file.
 
@@ -118,11 +121,12 @@ class Orchestrator(Connected):
             model: See there.
             ask: See there.
             monitors: See there.
+            errors: See there; they come before those of the file.
 
         Raises:
             SpecError: Something is wrong with the file; holds every problem with its place.
         """
-        resolved, loaded = load(path, policy, environ=environ, imports=imports, decider=model)
+        resolved, loaded = load(path, policy, environ=environ, imports=imports, decider=model, errors=errors)
         self = cls.__new__(cls)
         Configured.__init__(self, resolved, {}, clock=clock, environ=environ, loaded=loaded)
         self._link(sinks, tracer, store, model, ask, monitors, source=str(Path(path).resolve()))
