@@ -40,6 +40,8 @@ def tool(
     output: type | Mapping[str, Any] | Function | None = None,
     timeout: str | None = None,
     retry: Mapping[str, Any] | None = None,
+    circuit: Mapping[str, Any] | None = None,
+    probe: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
@@ -64,6 +66,8 @@ def tool(
     output: type | Mapping[str, Any] | Function | None = None,
     timeout: str | None = None,
     retry: Mapping[str, Any] | None = None,
+    circuit: Mapping[str, Any] | None = None,
+    probe: Mapping[str, Any] | None = None,
 ) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
     """Declare a function as a tool; it stays the function that it was.
 
@@ -98,6 +102,8 @@ def tool(
         output: A type, a JSON Schema, or a check of the result.
         timeout: Time for one attempt, as ``"5s"``.
         retry: ``{"attempts": 2, "backoff": "200ms", "max_backoff": "5s"}``, for what may be repeated.
+        circuit: ``{"failures": 5, "window": "30s", "cooldown": "5s"}``: when failures take it out of use, for how long.
+        probe: ``{"every": "10s", "python": function}``, or ``"http"`` and a URL: how it is asked whether it is back.
 
     Raises:
         SpecError: An argument is not well formed; raised where the function is decorated.
@@ -116,6 +122,8 @@ def tool(
         "output": output,
         "timeout": timeout,
         "retry": retry,
+        "circuit": circuit,
+        "probe": probe,
     }
     given = {key: value for key, value in keys.items() if value is not None}
 

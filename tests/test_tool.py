@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from orchestrator import Orchestrator
 from orchestrator.decorator import tool
 from orchestrator.errors import SpecError
 from orchestrator.spec.declare import declaration_of, spec_from_tools
+from orchestrator.spec.defaults import circuits_of, probed
 from orchestrator.spec.models import NeedSpec, Retry
 
 
@@ -151,3 +153,27 @@ def test_a_wrapper_keeps_the_declaration() -> None:
 
     assert declaration_of(wrapper) == declaration_of(search)
     assert spec_from_tools([wrapper], {"g": "pages"}).functions["search"] is wrapper
+
+
+def test_a_circuit_and_a_probe_of_its_own() -> None:
+    """Both mean what they mean in a graph file; the probe's function is found again, and times are numbers."""
+
+    def back() -> bool:
+        return True
+
+    @tool(
+        provides="page",
+        effect="read",
+        circuit={"failures": 2, "cooldown": "2m"},
+        probe={"every": "10s", "python": back},
+    )
+    def fetch() -> str:
+        return "page"
+
+    orchestrator = Orchestrator([fetch], {"g": ["page"]})
+    (circuit,) = circuits_of(orchestrator.spec, orchestrator.policy).values()
+    assert (circuit.failures, circuit.cooldown, circuit.window) == (2, 120.0, orchestrator.policy.circuit.window)
+    assert probed(orchestrator.spec) == ("fetch",)
+    assert orchestrator._bound().probes["fetch"].every == 10.0
+    with pytest.raises(SpecError, match="fail"):
+        tool(circuit={"fail": 2})(lambda: None)

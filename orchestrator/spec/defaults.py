@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TypeVar
 
 from orchestrator.graph import Effect
-from orchestrator.spec.models import AgentSpec, NodeDefaults, NodeSpec, Probe, Retry, ToolSpec
+from orchestrator.policy import Circuit, Policy
+from orchestrator.spec.models import AgentSpec, GraphSpec, NodeDefaults, NodeSpec, Probe, Retry, ToolSpec
 from orchestrator.spec.placeholders import fixed_part
 
-__all__ = ("effect_of", "inherited", "own_url", "probe_of", "repeatable", "retry_of")
+__all__ = ("circuits_of", "effect_of", "inherited", "own_url", "probe_of", "probed", "repeatable", "retry_of")
 
 N = TypeVar("N", bound=NodeSpec)
 
@@ -76,3 +77,20 @@ def inherited(node: N, defaults: NodeDefaults) -> N:
     if defaults.retry is not None and repeatable(effect_of(node, defaults)):
         changes["retry"] = retry_of(node, defaults)
     return node.model_copy(update=changes) if changes else node
+
+
+def circuits_of(spec: GraphSpec, policy: Policy) -> dict[str, Circuit]:
+    """Return the circuits of the nodes that declare one, or whose file does."""
+    found = {}
+    for name, node in {**spec.tools, **spec.agents}.items():
+        circuit = inherited(node, spec.defaults).circuit
+        if circuit is not None:
+            # Not as `model_dump` writes them: a time would be a text.
+            found[name] = policy.circuit.model_copy(update={key: own for key, own in circuit if own is not None})
+    return found
+
+
+def probed(spec: GraphSpec) -> tuple[str, ...]:
+    """Return the nodes that have an active probe."""
+    nodes = {**spec.tools, **spec.agents}
+    return tuple(name for name, node in nodes.items() if probe_of(node, spec.defaults) is not None)

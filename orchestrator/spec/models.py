@@ -151,7 +151,7 @@ class Retry(Model):
 
 
 class Circuit(Model):
-    """Circuit breaker of this node. Accepted now, used by health monitors once they exist."""
+    """Circuit breaker of this node; what is unset comes from the policy."""
 
     failures: Annotated[Count, Field(ge=1)] | None = Field(None, description="failures in the window that open it")
     window: Duration | None = Field(None, description="time over which failures are counted, as 60s")
