@@ -12,16 +12,27 @@ infinite weight would be a route like any other to a shortest-path search.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.graph import Graph, Node
 from orchestrator.policy import Objective
 from orchestrator.units import micro
 
-__all__ = ("FLOOR", "View", "declared_cost", "declared_view", "declared_weight", "undo_cost")
+__all__ = ("FLOOR", "Concern", "View", "declared_cost", "declared_view", "declared_weight", "undo_cost")
 
 FLOOR = 0.001
 """Least cost of a node, in units: a free node is still a step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """What matters most of all that monitors say: it takes attention, and nothing follows from it."""
+
+    monitor: str
+    node: str
+    """Empty: it is about no node."""
+    score: float
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +42,9 @@ class View:
     ``weights`` holds ``node(i)`` for every node. ``trails`` holds ``node(i) / trail(i, j)`` for the edges whose trail
     is not 1. ``vetoes`` holds nodes that must not be used, with the reason; ``open`` names those of them whose circuit
     is open, which the last chance of a run may pass. ``gates`` holds nodes of which each call needs a person's yes,
-    with the reason. ``spent`` names nodes that are not to be retried, because their retry budget is spent.
+    with the reason. ``spent`` names nodes that are not to be retried, because their retry budget is spent. ``concern``
+    is what took attention when the view was made: for people and traces. No run goes by it, so that views which differ
+    in that alone are equal, and what is kept for one serves the other.
     """
 
     id: str
@@ -41,6 +54,7 @@ class View:
     open: tuple[str, ...] = ()
     gates: tuple[tuple[str, str], ...] = ()
     spent: tuple[str, ...] = ()
+    concern: Concern | None = field(default=None, compare=False)
 
 
 def declared_cost(node: Node, objective: Objective) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable
 from typing import Any, cast
 
 from orchestrator.graph import Goal, Graph, Node
 from orchestrator.health import Circuits, Evidence, Outcome, Signal
 from orchestrator.health.board import Board
+from orchestrator.health.stored import Terms, document
 from orchestrator.policy import Policy
 from orchestrator.testing.clock import VirtualClock, VirtualLoop
 from orchestrator.weight import View
@@ -58,6 +60,12 @@ class Desk:
             **options,
         )
         self.shown: dict[str, list[View]] = {}
+
+    def document(self) -> dict[str, Any]:
+        """Return what a process would save now, through JSON as a store does."""
+        saved = document(Terms(self.graph, self.policy), self.circuits, self.board, self.now)
+        found: dict[str, Any] = json.loads(json.dumps(saved))
+        return found
 
     @property
     def now(self) -> float:

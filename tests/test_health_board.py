@@ -28,7 +28,7 @@ from orchestrator.health.load import ALIKE
 from orchestrator.health.monitors.headroom import headroom_factor
 from orchestrator.health.scouts import ALONE
 from orchestrator.policy import Circuit
-from orchestrator.weight import View, declared_view
+from orchestrator.weight import Concern, View, declared_view
 from tests.boards import Desk, Says, pair
 
 PATIENCE = ALONE * Circuit().cooldown
@@ -635,3 +635,21 @@ def test_it_is_the_same_under_any_hash_seed() -> None:
     }
     assert len(told) == 1
     assert "half-open" in told.pop()
+
+
+def test_what_takes_attention_is_in_the_views() -> None:
+    """A view says what mattered most when it was made; that alone is no reason to show a run another one."""
+    desk = Desk(monitors=[said := Says()])
+    assert desk.start("first").concern is None
+    said.said = [Signal("mine", "b", 0.4, "a rumour")]
+    desk.check()
+    desk.wait(10.0)
+    assert len(desk.shown["first"]) == 1
+    second = desk.start("second")
+    assert second.concern == Concern("mine", "b", 0.4, "a rumour")
+    assert second == desk.shown["first"][0]  # a table that was kept for that one goes on serving
+    assert desk.start("third") is second
+    said.said = [Signal("mine", "b", 0.4, "a rumour"), Signal("mine", "a", 0.3, "closed for today", "veto")]
+    desk.check()
+    desk.wait(10.0)
+    assert [view.concern and view.concern.node for view in desk.shown["first"]] == [None, "b"]

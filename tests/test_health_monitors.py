@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -65,6 +66,18 @@ def test_a_slow_node_is_compared_with_itself() -> None:
     desk.saw("a", *["ok"] * 3, every=1.0, seconds=5.0)
     assert said(desk, "latency")["a"].factor > 2
     assert said(desk, "latency")["a"].effect == "factor"
+
+
+def test_what_nobody_waits_for_is_not_slow() -> None:
+    """Milliseconds are no delay, however many times more of them there are; what is one is told in plain units."""
+    desk = Desk()
+    desk.saw("a", *["ok"] * 20, every=1.0, seconds=0.00185)
+    desk.saw("a", *["ok"] * 20, every=1.0, seconds=0.0095)
+    assert said(desk, "latency") == {}
+    desk = Desk()
+    desk.saw("a", *["ok"] * 20, every=1.0, seconds=0.25)
+    desk.saw("a", *["ok"] * 20, every=1.0, seconds=1.5)
+    assert re.fullmatch(r"takes 1\.\ds now, mostly 2\d\dms", said(desk, "latency")["a"].reason)
 
 
 def test_a_group_that_slows_down_together_has_no_slow_node() -> None:

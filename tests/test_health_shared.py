@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -18,12 +19,19 @@ import pytest
 
 from orchestrator import Orchestrator, RunResult
 from orchestrator.health import Signal
-from orchestrator.health.stored import rows_of
+from orchestrator.health.rows import HealthRow
+from orchestrator.health.stored import known
 from tests.postgres import Postgres
 from tests.shared_child import graph, state
 from tests.stores import Child, child, opened
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def rows_of(found: tuple[dict[str, Any], float]) -> tuple[HealthRow, ...]:
+    """Return the rows of what a store holds."""
+    said = known(*found)
+    return () if said is None else said.rows
 
 
 @asynccontextmanager
@@ -260,7 +268,7 @@ async def test_closing_twice_or_without_having_begun(url: str, tmp_path: Path) -
         found = await store.load_health("pages")
         await store.announce("pages", "second", "open", store._clock() + 60, "down")
     assert found is not None
-    assert {row.node: row.state for row in rows_of(*found)}["first"] == "open"
+    assert {row.node: row.state for row in rows_of(found)}["first"] == "open"
     await orchestrator.ready()
     assert {row.node: row.state for row in orchestrator.health()}["second"] == "closed"  # of two, one is out at most
     await orchestrator.aclose()
@@ -301,7 +309,7 @@ async def test_damaged_health_stops_no_run(url: str, tmp_path: Path) -> None:
     async with opened(url) as store:
         found = await store.load_health("pages")
     assert found is not None
-    assert len(rows_of(*found)) == 3
+    assert len(rows_of(found)) == 3
 
 
 def test_a_secret_is_in_nothing_that_is_shared(url: str, tmp_path: Path) -> None:

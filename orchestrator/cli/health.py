@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.options import json_option
+from orchestrator.cli.outages import Told, going_on
 from orchestrator.cli.output import Exit, print_json
-from orchestrator.cli.store import open_store, store_option
+from orchestrator.cli.spans import span
+from orchestrator.cli.store import open_store, store_option, store_url
 from orchestrator.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,29 +26,14 @@ if TYPE_CHECKING:
     from orchestrator.health.signal import Signal
     from orchestrator.store import Outage, Store
 
-__all__ = ("command", "span")
+__all__ = ("command",)
 
+CIRCUIT = "circuit"
+"""The monitor whose reasons begin with what a row's state and time left say."""
 EVERY = 1.0
 """Seconds between two looks."""
-HEAD = ("NODE", "STATE", "OK", "LATENCY", "OPEN FOR", "LAST ERROR", "")
-COLOURS = {"closed": "green", "half-open": "yellow", "open": "red"}
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An outage that goes on, as a process told the others of it; times are seconds."""
-
-    node: str
-    state: str
-    seconds: float | None
-    """How much longer; None: until somebody says something else."""
-    reason: str
-    process: str
-    ago: float
-
-    def __str__(self) -> str:
-        host, _, pid = self.process.rpartition(":")[0].rpartition(":")
-        return f"{self.reason}, says process {pid} on {host} {span(self.ago)} ago"
+HEAD = ("NODE", "STATE", "OK", "LATENCY", "OUT FOR", "LAST ERROR", "")
+COLOURS = {"closed": "green", "half-open": "yellow", "limited": "yellow", "open": "red", "refused": "red"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +44,7 @@ class Sheet:
     age: float
     rows: tuple[HealthRow, ...]
     attention: Signal | None
+    attended: tuple[tuple[float, Signal | None], ...] = ()
     outages: tuple[Told, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -66,13 +54,16 @@ class Sheet:
             "graph": self.graph,
             "age": self.age,
             "attention": None if self.attention is None else asdict(self.attention),
+            "attended": [
+                {"ago": ago, "signal": None if signal is None else asdict(signal)} for ago, signal in self.attended
+            ],
             "nodes": nodes,
             "outages": [asdict(outage) for outage in self.outages],
         }
 
     def notes(self, row: HealthRow) -> tuple[str, ...]:
         """Return what processes say of a node's outage."""
-        return tuple(str(outage) for outage in self.outages if outage.node == row.node and row.state == "open")
+        return tuple(str(outage) for outage in self.outages if outage.node == row.node and row.condition == "open")
 
 
 @click.command("health")
@@ -83,9 +74,11 @@ class Sheet:
 def command(file: Path | None, watch: bool, store: str | None, as_json: bool) -> None:
     """Show how the nodes of the graph FILE are doing, or those of every graph in the run log.
 
-    A node is closed (in use), open (out of use until it may be probed) or half-open (its next call is the probe). Its
-    figures are those that the processes which run the graph save every few seconds, and with every outage. What they
-    tell each other of outages is shown at once.
+    A node is closed (in use), open (out of use until it may be probed), half-open (its next call is the probe),
+    limited (out of use until its rate limit lets calls through again) or refused (out of use until the credentials
+    that it has refused are tried again). What is shown is what the processes that run the graph save every few
+    seconds, and with every outage, as it is now if nothing has happened since. What they tell each other of outages
+    is shown at once.
     """
     import anyio
 
@@ -100,8 +93,8 @@ def command(file: Path | None, watch: bool, store: str | None, as_json: bool) ->
         print_json({"graphs": [sheet.as_dict() for sheet in sheets]})
     elif sheets:
         _show(sheets)
-    if not sheets:
-        click.echo(_nothing(graph), err=True)
+    if not sheets and not watch:
+        click.echo(_nothing(graph, store), err=True)
 
 
 def _name(file: Path) -> str:
@@ -133,33 +126,23 @@ async def _look(url: str | None, graph: str | None) -> list[Sheet]:
 
 
 async def _sheets(store: Store, graph: str | None) -> list[Sheet]:
-    from orchestrator.health.stored import attention_of, rows_of
+    from orchestrator.health.stored import known
     from orchestrator.redact import Redactor
 
     redact = Redactor.from_environment((), os.environ).redact
     sheets: dict[str, Sheet] = {}
     for saved in await store.healths(graph):
-        rows = rows_of(saved.data, saved.age)
-        if rows:
-            sheets[saved.graph] = Sheet(saved.graph, saved.age, redact(rows), redact(attention_of(saved.data)))
-    told: dict[str, dict[str, Outage]] = {}
+        found = known(saved.data, saved.age)
+        if found is not None:
+            about = redact((found.rows, found.attention, found.attended))
+            sheets[saved.graph] = Sheet(saved.graph, saved.age, *about)
+    told: dict[str, list[Outage]] = {}
     for outage in await store.outages_since(graph, 0):
-        told.setdefault(outage.graph, {})[outage.node] = outage
-    now = datetime.now(UTC).timestamp()  # noqa: TID251  # processes on other machines say when, too
+        told.setdefault(outage.graph, []).append(outage)
     for name, outages in told.items():
-        going_on = [redact(_told(each, now)) for each in outages.values() if _goes_on(each, now)]
-        if going_on:
-            sheets[name] = _with(sheets.get(name), name, going_on)
+        if still := [redact(each) for each in going_on(outages)]:
+            sheets[name] = _with(sheets.get(name), name, still)
     return [sheets[name] for name in sorted(sheets)]
-
-
-def _goes_on(outage: Outage, now: float) -> bool:
-    return outage.state == "open" and (outage.until is None or outage.until > now)
-
-
-def _told(outage: Outage, now: float) -> Told:
-    left = None if outage.until is None else outage.until - now
-    return Told(outage.node, outage.state, left, outage.reason, outage.process, max(now - outage.at, 0.0))
 
 
 def _with(sheet: Sheet | None, graph: str, outages: Sequence[Told]) -> Sheet:
@@ -172,13 +155,17 @@ def _with(sheet: Sheet | None, graph: str, outages: Sequence[Told]) -> Sheet:
     for each in outages:
         row = rows.get(each.node) or HealthRow(each.node, "open", 0.0, 0.0, 1.0, None, 0.0, None, None, (), 1.0, 1.0)
         if each.node not in rows or each.ago < sheet.age:
-            rows[each.node] = replace(row, state="open", open_for=each.seconds or 0.0)
+            rows[each.node] = replace(row, state="open", open_for=each.seconds or 0.0, out=None, out_for=0.0)
     return replace(sheet, rows=tuple(rows.values()), outages=tuple(outages))
 
 
-def _nothing(graph: str | None) -> str:
+def _nothing(graph: str | None, url: str | None) -> str:
+    from orchestrator.store.address import read_address
+
+    address = read_address(store_url(url))
     of = "any graph" if graph is None else f"the graph {graph}"
-    return f"nothing is known of the health of {of} yet: it is saved while a graph runs with this run log"
+    absent = ", which is not there" if address.path is not None and not address.path.exists() else ""
+    return f"nothing is known yet of the health of {of} in {address.shown}{absent}: it is saved while a graph runs"
 
 
 # ------------------------------------------------------------------------------------------------------------- watching
@@ -187,11 +174,11 @@ def _nothing(graph: str | None) -> str:
 async def _watch(url: str | None, graph: str | None) -> list[Sheet]:
     """Show what there is, again and again, until interrupted."""
     async with open_store(url) as store:
-        await (_redraw(store, graph) if sys.stdout.isatty() else _print_changes(store, graph))
+        await (_redraw if sys.stdout.isatty() else _print_changes)(store, graph, url)
     return []
 
 
-async def _redraw(store: Store, graph: str | None) -> None:
+async def _redraw(store: Store, graph: str | None, url: str | None) -> None:
     import anyio
     from rich.console import Console, Group
     from rich.live import Live
@@ -201,12 +188,12 @@ async def _redraw(store: Store, graph: str | None) -> None:
     with Live(console=out, auto_refresh=False, transient=False, vertical_overflow="crop") as live:
         while True:
             sheets = await _sheets(store, graph)
-            shown = [_text(sheet, width=out.width) for sheet in sheets] or [Text(_nothing(graph))]
+            shown = [_text(sheet, width=out.width) for sheet in sheets] or [Text(_nothing(graph, url))]
             live.update(Group(*(part for text in shown for part in (text, ""))), refresh=True)
             await anyio.sleep(EVERY)
 
 
-async def _print_changes(store: Store, graph: str | None) -> None:
+async def _print_changes(store: Store, graph: str | None, url: str | None) -> None:
     """Print a line for every node at first, and then for each that is no longer as it was told."""
     import anyio
 
@@ -215,11 +202,11 @@ async def _print_changes(store: Store, graph: str | None) -> None:
     while True:
         sheets = await _sheets(store, graph)
         if not sheets and not silent:
-            click.echo(_nothing(graph), err=True)
+            click.echo(_nothing(graph, url), err=True)
             silent = True
         for sheet in sheets:
             for row in sheet.rows:
-                is_now = (_state(row), row.last_error or "", *(signal.reason for signal in row.reasons))
+                is_now = (row.condition, row.last_error or "", *(signal.reason for signal in row.reasons))
                 if told.get((sheet.graph, row.node)) != is_now:
                     told[sheet.graph, row.node] = is_now
                     cells = [cell for cell in _cells(row, sheet.notes(row)) if cell]
@@ -238,11 +225,10 @@ def _text(sheet: Sheet, *, width: int | None = None) -> Text:
     """Return a graph's table; notes that do not fit into *width* have a line of their own."""
     from rich.text import Text
 
-    attention = sheet.attention
-    title = f"{sheet.graph}, as of {span(sheet.age)} ago"
-    if attention is not None:
-        about = f"{attention.node}, " if attention.node else ""  # a late event loop is about no node
-        title += f"; attention: {about}{attention.reason}"
+    title, attention = f"{sheet.graph}, as of {span(sheet.age)} ago", _attention(sheet)
+    # Where both do not fit on one line, neither is cut off.
+    apart = width is not None and len(title) + len(attention) + 2 > width
+    title += f"{chr(10) if apart else '; '}{attention}" if attention else ""
     lines = [HEAD, *(_cells(row, sheet.notes(row)) for row in sheet.rows)]
     widths = _widths(lines)
     before = sum(widths[:-1]) + 2 * (len(widths) - 1)
@@ -257,7 +243,27 @@ def _text(sheet: Sheet, *, width: int | None = None) -> Text:
                 text.append("\n  ")
             text.append(cell if last else f"{cell:<{taken}}  ", style=style)
         text.rstrip()
+    spent = [row.node for row in sheet.rows if row.spent]
+    if spent:
+        text.append(f"\nretries spent, which substitutes share: {', '.join(spent)}")
     return text
+
+
+def _attention(sheet: Sheet) -> str:
+    signal = sheet.attention
+    if signal is None:
+        return ""
+    about = f"{signal.node}, " if signal.node else ""  # a late event loop is about no node
+    row = next((row for row in sheet.rows if row.node == signal.node), None)
+    if signal.monitor == CIRCUIT and row is not None:
+        words = ": ".join(word for word in (f"{row.condition} for {span(row.left)}", _words(signal)) if word)
+        return f"attention: {about}{words}"
+    return f"attention: {about}{signal.reason}"
+
+
+def _words(signal: Signal) -> str:
+    """Return a reason without what the state and the time left say already, and say as it is now."""
+    return signal.reason.partition(": ")[2] if signal.monitor == CIRCUIT else signal.reason
 
 
 def _widths(lines: Iterable[Sequence[str]]) -> list[int]:
@@ -265,40 +271,18 @@ def _widths(lines: Iterable[Sequence[str]]) -> list[int]:
 
 
 def _cells(row: HealthRow, told: Sequence[str] = ()) -> tuple[str, ...]:
-    tried = row.n > 0
+    tried = row.n >= 0.5  # what has faded to nothing is no figure
     # Of an outage that others were told of, the circuit's own words say the same again.
-    reasons = (signal.reason for signal in row.reasons if not (told and signal.open))
-    notes = list(dict.fromkeys((*told, *reasons)))
-    if row.share < 1:
+    reasons = (_words(signal) for signal in row.reasons if not (told and signal.open))
+    notes = [note for note in dict.fromkeys((*told, *reasons)) if note]
+    if row.share < 1 and row.out is None:
         notes.append(f"gets {row.share:.0%} of its share")
-    if row.spent:
-        notes.append("retries spent")
     return (
         row.node,
-        _state(row),
+        row.condition,
         f"{row.ok:.0f}/{row.n:.0f}" if tried else "-",
-        "-" if row.latency_ms is None else span(row.latency_ms / 1000),
-        span(row.open_for) if row.state == "open" and row.open_for else "",
+        "-" if row.latency_ms is None or not tried else span(row.latency_ms / 1000),
+        span(row.left) if row.left else "",
         f"{row.last_error} {span(row.last_error_ago or 0.0)} ago" if row.last_error else "",
         "; ".join(notes),
     )
-
-
-def _state(row: HealthRow) -> str:
-    return row.state.replace("_", "-")
-
-
-def span(seconds: float) -> str:
-    """Write a time as short as a person needs it.
-
-    >>> [span(seconds) for seconds in (0.0, 0.0421, 3.14, 75.0, 7300.0, 200000.0)]
-    ['0s', '42ms', '3.1s', '75s', '2h', '2d']
-    """
-    for size, unit, least in ((86400, "d", 172800), (3600, "h", 7200), (60, "m", 180)):
-        if seconds >= least:
-            return f"{seconds / size:.0f}{unit}"
-    if seconds >= 10:
-        return f"{seconds:.0f}s"
-    if seconds >= 1:
-        return f"{seconds:.1f}s"
-    return f"{seconds * 1000:.0f}ms" if seconds >= 0.001 else "0s"

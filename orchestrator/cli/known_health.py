@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli.spans import span
 from orchestrator.units import MICRO
 
 if TYPE_CHECKING:
     from orchestrator.health.rows import HealthRow
     from orchestrator.runtime import Orchestrator
+    from orchestrator.store import Outage, StoredHealth
     from orchestrator.weight import View
 
 __all__ = ("KnownHealth", "known_health")
@@ -39,6 +42,8 @@ class KnownHealth:
             "nodes": {
                 row.node: {
                     "state": row.state,
+                    "out": row.out,
+                    "out_for": row.out_for,
                     "declared": declared[row.node] / MICRO,
                     "weight": None if row.node in vetoes else now[row.node] / MICRO,
                     "factor": row.factor,
@@ -54,13 +59,11 @@ class KnownHealth:
 
     def lines(self) -> list[str]:
         """Tell it: each node's declared weight, its weight now, and why they differ."""
-        from orchestrator.cli.health import span
-
         declared, now, out = dict(self.declared.weights), dict(self.view.weights), dict(self.view.vetoes)
         cells = [
             (
                 row.node,
-                row.state.replace("_", "-"),
+                row.condition,
                 f"{declared[row.node] / MICRO:.4g}",
                 "-" if row.node in out else f"{now[row.node] / MICRO:.4g}",
                 "; ".join(self._why(row)),
@@ -88,7 +91,7 @@ class KnownHealth:
         if row.share < 1:
             why[f"gets {row.share:.0%} of its share"] = None
         if row.spent:
-            why["retries spent"] = None
+            why["its group's retries are spent"] = None
         return list(why)
 
     @staticmethod
@@ -110,27 +113,47 @@ def known_health(orchestrator: Orchestrator, url: str | None) -> KnownHealth | N
 
     from orchestrator.cli.store import open_store, store_url
     from orchestrator.errors import RecordError, StoreError
-    from orchestrator.health.seen import seen
-    from orchestrator.health.stored import rows_of
     from orchestrator.store import Store
-    from orchestrator.weight import declared_view
 
-    async def saved() -> Any:
+    async def saved() -> tuple[Sequence[StoredHealth], Sequence[Outage]]:
         async with open_store(url) if url is not None else Store.open(store_url(None), patience=PATIENCE) as store:
-            return await store.healths(orchestrator.graph.name)
+            name = orchestrator.graph.name
+            return await store.healths(name), await store.outages_since(name, 0)
 
     try:
-        found = anyio.run(saved)
+        found, outages = anyio.run(saved)
     except (RecordError, StoreError) as error:
         if url is not None:
             raise
         click.echo(f"planned as declared: {error}", err=True)
         return None
-    rows = [row for each in found for row in rows_of(each.data, each.age) if row.node in orchestrator.graph.by_name]
-    if not rows:
+    return _recalled(orchestrator, found, outages)
+
+
+def _recalled(
+    orchestrator: Orchestrator, found: Sequence[StoredHealth], outages: Sequence[Outage]
+) -> KnownHealth | None:
+    """Return health as a process that starts now takes it over."""
+    from orchestrator.cli.outages import going_on
+    from orchestrator.health.seen import seen
+    from orchestrator.health.stored import Revived, Terms, circuits_of
+    from orchestrator.spec.defaults import circuits_of as own_circuits
+    from orchestrator.spec.defaults import probed
+    from orchestrator.weight import declared_view
+
+    snapshot, age = next(((circuits_of(each.data), each.age) for each in found), (None, 0.0))
+    told = going_on(outages)
+    if snapshot is None and not told:
         return None
-    age, policy = found[0].age, orchestrator.policy
-    rows = [orchestrator.redactor.redact(row) for row in rows]
-    declared = declared_view(orchestrator.graph, policy.objective)
-    measured = policy.health.measure and age <= policy.health.stale
-    return KnownHealth(age, tuple(rows), declared, seen(declared, rows, measured=measured))
+    graph, policy, spec = orchestrator.graph, orchestrator.policy, orchestrator.spec
+    terms = Terms(graph, policy, own_circuits(spec, policy))
+    try:
+        revived = Revived(terms, snapshot, age, probed=probed(spec))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None  # saved by another version: the next process measures afresh
+    for outage in told:
+        revived.hear(outage.node, outage.state, outage.seconds, outage.reason)
+    redact = orchestrator.redactor.redact
+    rows = tuple(redact(row) for row in revived.board.rows())
+    age = age if snapshot is not None else min(each.ago for each in told)
+    return KnownHealth(age, rows, declared_view(graph, policy.objective), redact(seen(revived.board)))

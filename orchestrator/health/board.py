@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 
-from orchestrator.chance import unit_interval
 from orchestrator.graph import Graph
 from orchestrator.health.attention import Attended
 from orchestrator.health.circuits import Circuits
@@ -23,9 +22,10 @@ from orchestrator.health.load import ALIKE, Load
 from orchestrator.health.monitors.users import Report, UserMonitor
 from orchestrator.health.outcome import Outcome
 from orchestrator.health.publication import Publication
-from orchestrator.health.rows import HealthRow
+from orchestrator.health.rows import HealthRow, row_of
 from orchestrator.health.scouts import ALONE, Scouts
 from orchestrator.health.seats import Changed, Seat, Seats
+from orchestrator.health.seen import drawn
 from orchestrator.health.signal import Monitor, Signal
 from orchestrator.health.watching import Watching
 from orchestrator.health.weighing import TRIED, Weighing, peers_of, scaled
@@ -258,29 +258,16 @@ class Board:
         self._look(self._clock())
         return self._watching.picture.signals
 
+    def ends(self, signal: Signal) -> float | None:
+        """Return when *signal* will not hold any more, if its monitor knows."""
+        return self._watching.ends.get(signal)
+
     def rows(self) -> tuple[HealthRow, ...]:
         """Return how each node is, by name."""
         now = self._clock()
         self._look(now)
-        return tuple(self._row(node.name, now) for node in self._graph.nodes)
-
-    def _row(self, name: str, now: float) -> HealthRow:
-        figures = self._circuits.figures(name)
-        return HealthRow(
-            node=name,
-            state=self._circuits.state(name),
-            ok=figures.ok,
-            n=figures.n,
-            success=figures.success,
-            latency_ms=None if figures.latency is None else figures.latency * 1000,
-            open_for=self._circuits.open_for(name),
-            last_error=figures.last_error,
-            last_error_ago=None if figures.last_error_at is None else max(now - figures.last_error_at, 0.0),
-            reasons=tuple(signal for signal in self._watching.picture.signals if signal.node == name),
-            share=self._circuits.share(name),
-            factor=self._weighing.ratios[name],
-            spent=name in self._watching.picture.spent,
-        )
+        picture, ratios = self._watching.picture, self._weighing.ratios
+        return tuple(row_of(name, self._circuits, picture, ratios[name], now) for name in self._base_weights)
 
     # ---------------------------------------------------------------------------------------------------------- inside
 
@@ -339,6 +326,7 @@ class Board:
             open=tuple(name for name in picture.effects.open if name not in held_off),
             gates=tuple(picture.effects.gates.items()),
             spent=picture.spent,
+            concern=self._watching.concern,
         )
 
     def _weights(self, run_id: str, now: float) -> tuple[Weights, Trails]:
@@ -347,7 +335,7 @@ class Board:
         for name in picture.limited:
             share = self._circuits.share(name)
             # A share of the runs, and not a heavier weight for all: that would be no traffic, and then a herd.
-            if unit_interval("share", run_id, name) >= share:
+            if drawn(run_id, name) >= share:
                 apart[name] = max(apart.get(name, 1.0), 1 / share)
         total = {name: ratios[name] * factor for name, factor in apart.items()}
         for name in self._leases.of(run_id):

@@ -19,7 +19,7 @@ from orchestrator.health.budget import RetryBudget
 from orchestrator.health.circuit import LEAST, State
 from orchestrator.health.groups import Groups
 from orchestrator.health.outcome import Outcome
-from orchestrator.health.standing import Standing
+from orchestrator.health.standing import Out, Standing
 from orchestrator.health.steady import SteadyClock, on_grid, time_of
 from orchestrator.health.window import Figures, Origin
 from orchestrator.policy import Circuit, Policy
@@ -159,8 +159,7 @@ class Circuits:
         standing, now = self._nodes[node], self._clock.now()
         if not standing.hearsay.own:
             return None
-        circuit = standing.circuit
-        state = circuit.state(now)
+        circuit, state = standing.circuit, standing.circuit.state(now)
         return state, circuit.until - now if state == "open" else 0.0, circuit.reason
 
     # ----------------------------------------------------------------------------------------------------- what follows
@@ -180,6 +179,10 @@ class Circuits:
         """Return the seconds until *node* may be probed; 0: now, or it need not be."""
         circuit, now = self._nodes[node].circuit, self._clock.now()
         return circuit.until - now if circuit.state(now) == "open" else 0.0
+
+    def out(self, node: str) -> tuple[Out | None, float]:
+        """Return whether *node* refuses us or is at its rate limit, whatever its circuit, and for how many seconds."""
+        return self._nodes[node].out(self._clock.now())
 
     def lease(self, node: str, holder: str, *, seconds: float) -> bool:
         """Ask for the one permit to probe *node*, which is half-open, or unauthorised and probed outside runs.
@@ -372,10 +375,7 @@ class Circuits:
         if outcome.probe:
             return
         for budget in self._paying[outcome.node]:
-            if succeeded:
-                budget.succeeded()
-            else:
-                budget.failed()
+            budget.succeeded() if succeeded else budget.failed()
 
     def _await_changes(self, standing: Standing, now: float) -> None:
         changes = standing.changes()

@@ -14,10 +14,17 @@ from typing import Any
 from orchestrator.health.steady import time_of
 from orchestrator.health.window import Window
 
-__all__ = ("Hearsay",)
+__all__ = ("Hearsay", "heard_reason")
 
+TOLD = 200
+"""Characters of another process's reason."""
 FRESH = 1.0
 """Seconds for which an own success outweighs a word: it takes others up to that long to be heard."""
+
+
+def heard_reason(reason: str) -> str:
+    """Return why a node is out of use, of which only others know."""
+    return f"another process says: {reason[:TOLD]}"
 
 
 @dataclass(slots=True)

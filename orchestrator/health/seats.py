@@ -57,11 +57,13 @@ class Seats(dict[str, Seat]):
 
     def _numbered(self, view: View) -> View:
         """Give a view its id; one that says the same as the declared or the latest one is that one."""
-        for known in (self._base, self._latest):
-            if replace(view, id=known.id) == known:
-                return known
-        self._made += 1
-        self._latest = replace(view, id=f"health {self._made}")
+        known = [each for each in (self._base, self._latest) if replace(view, id=each.id) == each]
+        for each in known:
+            if each.concern == view.concern:
+                return each
+        if not known:
+            self._made += 1
+        self._latest = replace(view, id=known[0].id if known else f"health {self._made}")
         return self._latest
 
 

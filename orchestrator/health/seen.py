@@ -1,36 +1,32 @@
-"""What a run that starts now would see of health, from rows alone: for explanations."""
+"""What a run that starts now would see of health, for explanations: nothing is taken that a run may need."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from orchestrator.health.effects import combine
-from orchestrator.health.rows import HealthRow
-from orchestrator.health.weighing import scaled
+from orchestrator.chance import unit_interval
 from orchestrator.weight import View
 
-__all__ = ("seen",)
+if TYPE_CHECKING:
+    from orchestrator.health.board import Board
+
+__all__ = ("NOBODY", "drawn", "seen")
+
+NOBODY = ""
+"""The id of no run."""
+MOST = math.nextafter(0.5, 0.0)
+"""Who asks for nobody is shown what most runs are: a node that gets half of its share or more is usable as ever."""
 
 
-def seen(base: View, rows: Iterable[HealthRow], *, measured: bool = True) -> View:
-    """Return *base* as rows of health change it; a half-open node is left usable, as for the run that may try it.
+def drawn(run_id: str, node: str) -> float:
+    """Return the lot of a run in [0, 1): below the node's share, the run uses it as ever."""
+    return MOST if run_id == NOBODY else unit_interval("share", run_id, node)
 
-    Args:
-        base: The declared view.
-        rows: How nodes are; those that are not in *base* are left aside.
-        measured: Whether what was measured still counts, beside what bars the way.
-    """
-    weights = dict(base.weights)
-    rows = [row for row in rows if row.node in weights]
-    signals = [signal for row in rows for signal in row.reasons if row.state == "open" or not signal.open]
-    effects = combine(signals, base)
-    ratios = {row.node: row.factor for row in rows if measured}
-    return View(
-        "health",
-        tuple((name, scaled(weight, ratios.get(name, 1.0))) for name, weight in base.weights),
-        tuple((source, target, scaled(weight, ratios.get(source, 1.0))) for source, target, weight in base.trails),
-        vetoes=tuple(effects.vetoes.items()),
-        open=effects.open,
-        gates=tuple(effects.gates.items()),
-        spent=(*base.spent, *(row.node for row in rows if row.spent and row.node not in base.spent)),
-    )
+
+def seen(board: Board) -> View:
+    """Return the view that a run which starts now is shown; the board is as before."""
+    view = board.view(NOBODY)
+    board.release(NOBODY)
+    return replace(view, id="health")

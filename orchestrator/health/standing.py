@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator.graph import Node
 from orchestrator.health.circuit import NodeCircuit, State
@@ -13,7 +13,10 @@ from orchestrator.health.steady import on_grid, time_of
 from orchestrator.health.window import Window
 from orchestrator.policy import Circuit, Policy
 
-__all__ = ("Standing",)
+__all__ = ("Out", "Standing")
+
+Out = Literal["refused", "limited"]
+"""Why a node is out of use though its circuit is closed: it has refused our credentials; its rate limit is used up."""
 
 
 class Standing:
@@ -64,6 +67,12 @@ class Standing:
         if self.circuit.state(now) == "open":
             return f"circuit open for {self.circuit.pause:.1f}s: {self.circuit.reason}"
         return None
+
+    def out(self, now: float) -> tuple[Out | None, float]:
+        """Return whether it refuses us or is at its rate limit, and for how many seconds still."""
+        if self.refuses_us(now):
+            return "refused", self.retried_at - now
+        return ("limited", self.quota.not_before - now) if now < self.quota.not_before else (None, 0.0)
 
     def too_short(self, seconds: float) -> bool:
         """Tell whether a deadline of *seconds* was below the time that the node is declared to take."""

@@ -20,7 +20,7 @@ from orchestrator.health.monitors.users import UserMonitor
 from orchestrator.health.outcome import Outcome
 from orchestrator.health.signal import Signal
 from orchestrator.policy import Policy
-from orchestrator.weight import View
+from orchestrator.weight import Concern, View
 
 __all__ = ("Picture", "Watching")
 
@@ -77,6 +77,8 @@ class Watching:
         self.headroom = Headroom()
         self.lag = Lag(policy.health.lag, policy.health.hold)
         self.attention = Attention()
+        self.ends: dict[Signal, float] = {}
+        """When a signal will not hold any more, of those whose monitor knows."""
         self.picture = Picture()
         self.good_until: float | None = None
         """When time alone will change the picture."""
@@ -103,8 +105,9 @@ class Watching:
     def look(self, now: float) -> bool:
         """Ask every monitor; True if other nodes are barred than before."""
         before = self.picture
-        judged = [signal for each in self._judges for signal in each.signals(now)]
-        others = [signal for each in self._others for signal in each.signals(now)]
+        said = {each: tuple(each.signals(now)) for each in (*self._judges, *self._others)}
+        judged = [signal for each in self._judges for signal in said[each]]
+        others = [signal for each in self._others for signal in said[each]]
         signals = ranked([*judged, *others])
         effects = combine(signals, self._base)
         self.picture = Picture(
@@ -116,9 +119,16 @@ class Watching:
             self._named(lambda name: name in self._base.spent or not self._circuits.retryable(name)),
         )
         self.attention.compete(signals, now)
-        times = [each.next_change(now) for each in (*self._judges, *self._others)]
-        self.good_until = min((at for at in times if at is not None and at > now), default=None)
+        times = {each: at for each in said if (at := each.next_change(now)) is not None and at > now}
+        self.good_until = min(times.values(), default=None)
+        self.ends = {signal: at for each, at in times.items() for signal in said[each]}
         return not self.picture.bars_like(before)
+
+    @property
+    def concern(self) -> Concern | None:
+        """What takes attention, as views say it."""
+        won = self.attention.signal
+        return None if won is None else Concern(won.monitor, won.node, won.score, won.reason)
 
     def _named(self, holds: Callable[[str], bool]) -> tuple[str, ...]:
         return tuple(name for name in self._nodes if holds(name))

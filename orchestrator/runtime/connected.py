@@ -145,12 +145,12 @@ class Connected(Configured):
         return tuple(self._redactor.redact(row) for row in rows)
 
     def _seen_now(self) -> View:
-        rows = self.health()
-        if not rows:
+        if self._process is None:
             return super()._seen_now()
         from orchestrator.health.seen import seen
 
-        return seen(super()._seen_now(), rows)
+        view: View = self._redactor.redact(seen(self._process.board))
+        return view
 
     def _beside(self, run_id: str) -> Beside:
         """Return what a run has beside it in this process."""

@@ -18,11 +18,12 @@ from orchestrator.graph import Graph
 from orchestrator.health import Monitor, Outcome
 from orchestrator.health.board import Board
 from orchestrator.health.circuits import Circuits
-from orchestrator.health.stored import circuits_of, document
+from orchestrator.health.hearsay import heard_reason
+from orchestrator.health.stored import Terms, circuits_of, document
 from orchestrator.nodes.binding import BoundProbe
 from orchestrator.nodes.meaning import Meaning
-from orchestrator.policy import Circuit, Policy
-from orchestrator.spec.defaults import inherited
+from orchestrator.policy import Policy
+from orchestrator.spec import defaults
 from orchestrator.spec.models import GraphSpec
 from orchestrator.weight import View
 
@@ -34,8 +35,6 @@ __all__ = ("Vitals",)
 
 MEASURED = 1.0
 """Seconds between two measurements of how nodes are, where somebody collects metrics."""
-TOLD = 200
-"""Characters of another process's reason."""
 
 
 class Vitals:
@@ -73,7 +72,8 @@ class Vitals:
         redact: Callable[[Any], Any],
     ) -> None:
         seed = os.getpid()  # processes that fail together shall not come back together
-        self.circuits = Circuits(graph, policy, clock=clock, seed=seed, overrides=_overrides(spec, policy))
+        self._terms = Terms(graph, policy, defaults.circuits_of(spec, policy))
+        self.circuits = Circuits(graph, policy, clock=clock, seed=seed, overrides=self._terms.overrides)
         self.board = Board(
             graph,
             policy,
@@ -162,8 +162,7 @@ class Vitals:
     # --------------------------------------------------------------------------------------------------- beyond here
 
     def _document(self) -> dict[str, Any]:
-        board = self.board
-        saved: dict[str, Any] = self._redact(document(self.circuits.snapshot(), board.rows(), board.attention))
+        saved: dict[str, Any] = self._redact(document(self._terms, self.circuits, self.board, self._clock()))
         return saved
 
     def _restore(self, data: Mapping[str, Any], age: float) -> None:
@@ -177,8 +176,7 @@ class Vitals:
             self._beside.look()
 
     def _hear(self, heard: Heard) -> None:
-        reason = f"another process says: {heard.reason[:TOLD]}"
-        self.circuits.hear(heard.node, heard.state, heard.seconds, reason)
+        self.circuits.hear(heard.node, heard.state, heard.seconds, heard_reason(heard.reason))
         self.board.look()
         self._beside.look()
 
@@ -203,13 +201,3 @@ class Vitals:
 
             self._metrics = HealthMetrics(self._graph_name)
         return self._metrics
-
-
-def _overrides(spec: GraphSpec, policy: Policy) -> dict[str, Circuit]:
-    """Return the circuits of the nodes that declare one, or whose file does."""
-    found = {}
-    for name, node in {**spec.tools, **spec.agents}.items():
-        circuit = inherited(node, spec.defaults).circuit
-        if circuit is not None:
-            found[name] = policy.circuit.model_copy(update=circuit.model_dump(exclude_none=True))
-    return found

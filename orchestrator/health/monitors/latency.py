@@ -30,8 +30,8 @@ FEW, MANY = 5, 20
 """First calls whose plain mean is the present figure, and the baseline."""
 CLIP = 5.0
 """A call counts as at most this many times the present figure."""
-LEAST = 0.001
-"""Seconds; differences below are nothing that a ratio should speak of."""
+LEAST = 0.01
+"""Seconds; what takes less is quick, however many times slower it has become: nobody waits for it."""
 
 
 @dataclass(slots=True)
@@ -65,6 +65,10 @@ class _Seen:
 
 def _part(age: float, time: float) -> float:
     return 1 - math.exp(-age / time) if time > 0 else 1.0
+
+
+def _text(seconds: float) -> str:
+    return f"{seconds:.1f}s" if seconds >= 1 else f"{seconds * 1000:.0f}ms"
 
 
 class Latency:
@@ -131,7 +135,7 @@ class Latency:
             factor = self.factor(node, now)
             if factor > 1.0:
                 seen = self._seen[node]
-                reason = f"takes {seen.recent:.3g}s now, mostly {seen.usual:.3g}s"
+                reason = f"takes {_text(seen.recent)} now, mostly {_text(seen.usual)}"
                 yield Signal("latency", node, SCORE, reason, "factor", factor)
 
     def next_change(self, now: float) -> float | None:
