@@ -39,6 +39,7 @@ from orchestrator.events import (
     RunStarted,
     Settled,
     Value,
+    ViewChanged,
     Warned,
 )
 from orchestrator.graph import Goal, Graph, Need, Node
@@ -68,6 +69,7 @@ __all__ = (
     "ruled",
     "settled",
     "settled_by_person",
+    "shown",
     "story",
     "timeout",
     "waiting",
@@ -104,13 +106,22 @@ def timeout(*, happened: str = "no", message: str = "no answer") -> Failure:
     return Failure("timeout", message, transient=True, happened="unknown" if happened == "unknown" else "no")
 
 
+def shown(*views: View) -> list[Record]:
+    """A run that is shown a view at the start, and then others one after the other, at a second each."""
+    run = Recording(view=views[0]).plan("crm", "stripe")
+    for view in views[1:]:
+        run.at += 1.0
+        run.add(ViewChanged(view))
+    return run.records
+
+
 class Recording:
     """The log of one run as it is written. Facts move the clock; decisions take no time, as in a real log."""
 
-    def __init__(self, goal: str = "refunded", run_id: str = RUN) -> None:
+    def __init__(self, goal: str = "refunded", run_id: str = RUN, view: View | None = None) -> None:
         self.records: list[Record] = []
         self.at = 0.0
-        view = View("declared", tuple((node.name, 1_000_000) for node in GRAPH.nodes))
+        view = view or View("declared", tuple((node.name, 1_000_000) for node in GRAPH.nodes))
         self.add(RunStarted(run_id, goal, GRAPH.as_dict(), Policy().model_dump(mode="json"), 7, (), view))
 
     def add(self, *events: Event) -> Recording:

@@ -11,7 +11,8 @@ from rich.console import Console
 from orchestrator.cli.steps import line, step_table, summary
 from orchestrator.events import Escalated, Record
 from orchestrator.result import fold
-from tests.recorded_runs import RECORDED, SEGMENTED, modelled, refused, resumed, ruled
+from orchestrator.weight import View
+from tests.recorded_runs import RECORDED, SEGMENTED, modelled, refused, resumed, ruled, shown
 
 
 def told(records: list[Record], *labels: str) -> list[str]:
@@ -65,3 +66,20 @@ def test_every_run_has_a_table(record: Callable[[], list[Record]]) -> None:
     ended = [line.event.node for line in record() if line.event.event == "attempt_ended"]
     assert all(node in out.getvalue() for node in ended)
     assert summary(result)
+
+
+def test_who_is_out_of_use_is_told_before_the_route() -> None:
+    """A node that a run has to do without has a reason in its story; of many, three are named."""
+    reason = "circuit open for 3.7s: 5 failures in a row"
+    records = shown(View("health 1", (), vetoes=(("stripe", reason),), gates=(("crm", "an audit"),)))
+    assert [line(record) for record in records] == [
+        f"health      stripe is out of use ({reason}); a person is asked before crm (an audit)",
+        "route       crm > stripe (2.5)",
+    ]
+    many = View("health 2", (), vetoes=tuple((name, "down") for name in "abcde"))
+    _, _, later = shown(View("declared", ()), many)
+    assert line(later) == "health      a is out of use (down); b is out of use (down); c is out of use (down); 2 more"
+    assert told(shown(View("declared", ()), View("declared", ())), "health") == []
+    out = io.StringIO()
+    Console(file=out, width=200).print(step_table(fold(records)))
+    assert f"stripe is out of use ({reason})" in out.getvalue()

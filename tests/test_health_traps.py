@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from orchestrator import Orchestrator, tool
 from orchestrator.errors import ToolFailed
+from orchestrator.events import RunStarted
 from orchestrator.run import Start
 from tests.loopback import HttpPeer, served
 from tests.running import ByHand, graph, node, simulated, view
@@ -220,6 +222,26 @@ async def test_trap_18_a_fallback_is_in_the_trace(spans: tuple[Any, InMemorySpan
     assert (reroute.attributes or {})["orchestrator.route.after"] == "good"
     assert len([name for name in names if name.startswith("execute_tool bad")]) == 2
     assert reroute.links
+
+
+async def test_trap_18_what_health_bars_is_in_the_trace(spans: tuple[Any, InMemorySpanExporter]) -> None:
+    """A run that goes past a node without trying it says which, why, and what took attention; so does its record."""
+    tracer, exporter = spans
+    policy = {"retry": {"attempts": 1}}
+    async with Orchestrator(tools=_two([]), goals={"g": ["page"]}, tracer=tracer, policy=policy) as orchestrator:
+        for _ in range(5):
+            await orchestrator.run()
+        exporter.clear()
+        result = await orchestrator.run()
+    assert (result.route, result.reroutes) == (("good",), 0)
+    (health,) = [span for span in exporter.get_finished_spans() if span.name == "health"]
+    said = {name.rpartition(".")[2]: text for name, text in (health.attributes or {}).items()}
+    assert re.fullmatch(r"bad: circuit open for \S+s: 5 failures in a row", str(said["barred"]))
+    assert said["concern"] == f"{said['barred']} (circuit, 0.99)"
+    started = result.records[0].event
+    assert isinstance(started, RunStarted)
+    assert started.view.concern is not None
+    assert (started.view.concern.monitor, started.view.concern.node) == ("circuit", "bad")
 
 
 @pytest.mark.parametrize("effect", ["once", None])

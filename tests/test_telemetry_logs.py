@@ -14,6 +14,7 @@ import structlog
 from orchestrator.events import Answered, AttemptEnded, Decision, ModelAnswered, Record, RunResumed
 from orchestrator.telemetry import logs
 from orchestrator.telemetry.logs import LogSink, configure_logging
+from orchestrator.weight import Concern, View
 from tests.recorded_runs import (
     RECORDED,
     RUN,
@@ -25,6 +26,7 @@ from tests.recorded_runs import (
     refused,
     rerouted,
     ruled,
+    shown,
     timeout,
 )
 
@@ -271,3 +273,18 @@ def test_no_line_of_the_program_tells_a_secret(as_json: bool) -> None:
     assert "hunter" not in told
     assert told.count("***") >= 8
     assert "ConnectionError: ***" in told
+
+
+def test_what_a_run_is_shown_of_health() -> None:
+    """Who is out of use, and what takes attention, is a line before the plan; a view with nothing to tell is none."""
+    reason = "circuit open for 3.7s: 5 failures in a row"
+    sick = View("health 3", (), vetoes=(("crm", reason),), concern=Concern("circuit", "crm", 0.99, reason))
+    (line,) = [line for line in logged(shown(View("declared", ()), sick)) if line[1] == "health"]
+    assert line[0] == "info"
+    assert {name: line[2][name] for name in ("view", "barred", "concern", "at")} == {
+        "view": "health 3",
+        "barred": f"crm: {reason}",
+        "concern": f"crm: {reason} (circuit, 0.99)",
+        "at": 1.0,
+    }
+    assert [words for _, words, _ in logged(shown(sick))] == ["health", "route planned"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestrator.telemetry import names
 
 SPANS = """
-    answered approve chat check decide escalate execute_tool gate guard invoke_agent invoke_workflow last_chance
+    answered approve chat check decide escalate execute_tool gate guard health invoke_agent invoke_workflow last_chance
     plan_route reroute run_resumed run_started settle settled undo verify
 """
 ATTRIBUTES = """
@@ -24,6 +24,8 @@ ATTRIBUTES = """
     orchestrator.demotions orchestrator.driver orchestrator.effect orchestrator.escalations
     orchestrator.evidence
     orchestrator.goal orchestrator.goal.after orchestrator.goal.reached orchestrator.goal.requested orchestrator.graph
+    orchestrator.health.barred orchestrator.health.concern orchestrator.health.gated orchestrator.health.spent
+    orchestrator.health.weights
     orchestrator.idempotency_key orchestrator.inputs orchestrator.last_chances orchestrator.model_calls
     orchestrator.monitor
     orchestrator.node orchestrator.node.kind orchestrator.nodes orchestrator.ok orchestrator.options
@@ -33,7 +35,7 @@ ATTRIBUTES = """
     orchestrator.route.calls orchestrator.route.cost_usd orchestrator.route.latency_ms orchestrator.route.verdict
     orchestrator.route.weight orchestrator.route.weight.after orchestrator.route.weight.before
     orchestrator.run.id orchestrator.run.outcome
-    orchestrator.tokens orchestrator.trigger orchestrator.undone orchestrator.value orchestrator.words
+    orchestrator.tokens orchestrator.trigger orchestrator.undone orchestrator.value orchestrator.view orchestrator.words
 """
 METRICS = """
     orchestrator.circuit.state orchestrator.health.attempts orchestrator.health.attention

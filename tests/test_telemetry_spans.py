@@ -34,7 +34,6 @@ from orchestrator.events import (
     RunResumed,
     RunStarted,
     Settled,
-    ViewChanged,
     Woken,
 )
 from orchestrator.faults import FaultPlan
@@ -44,6 +43,7 @@ from orchestrator.simulate import Simulation
 from orchestrator.telemetry import spans as spans_module
 from orchestrator.telemetry.run_trace import RunTrace
 from orchestrator.telemetry.spans import SpanSink, trace_id_of
+from orchestrator.weight import Concern, View
 from tests.recorded_runs import (
     EPOCH_NS,
     RECORDED,
@@ -65,12 +65,24 @@ from tests.recorded_runs import (
     ruled,
     settled,
     settled_by_person,
+    shown,
     story,
     timeout,
 )
 from tests.strategies import fault_scripts, graphs
 
 RUN_OUTCOME = "orchestrator.run.outcome"
+OPEN = "circuit open for 3.7s: 5 failures in a row"
+WELL = View("declared", tuple((name, 1_000_000) for name in ("brief", "crm", "razorpay", "stripe")))
+SICK = View(
+    "health 3",
+    (("brief", 2_000_000), ("crm", 1_400_000), ("razorpay", 400_000), ("stripe", 9_000_000)),
+    vetoes=(("stripe", OPEN),),
+    open=("stripe",),
+    gates=(("razorpay", "an audit"),),
+    spent=("razorpay", "stripe"),
+    concern=Concern("circuit", "stripe", 0.99, OPEN),
+)
 DECISION_SPANS = {"reroute", "last_chance", "escalate"}
 
 ATTEMPT_SAYS = (
@@ -507,10 +519,36 @@ def test_the_trace_of_a_simulated_run_agrees_with_its_result(records: tuple[Reco
 
 
 def test_every_event_is_written_or_left_out_on_purpose() -> None:
-    """Only a wake and a new view leave no mark in a trace."""
+    """Only a wake leaves no mark in a trace."""
     dispatch = vars(RunTrace)["_write"].dispatcher.dispatch
     silent = {kind for kind in get_args(Event) if dispatch(kind) is dispatch(object)}
-    assert silent == {Woken, ViewChanged}
+    assert silent == {Woken}
+
+
+def test_what_a_run_is_shown_of_health_stands_before_the_plan_that_goes_by_it() -> None:
+    """Who is out of use and why, who weighs otherwise, who is not retried, who is asked about, what matters most."""
+    spans = traced(shown(SICK))
+    rows = [span.name for span in sorted(spans, key=lambda span: span.start_time or 0)]
+    assert rows == ["run_started", "health", "plan_route refunded"]
+    assert dict(named(spans, "health").attributes or {}) == {
+        "orchestrator.view": "health 3",
+        "orchestrator.health.barred": f"stripe: {OPEN}",
+        "orchestrator.health.gated": "razorpay: an audit",
+        "orchestrator.health.weights": "brief: 2 times, razorpay: 0.4 times",
+        "orchestrator.health.spent": "razorpay, stripe",
+        "orchestrator.health.concern": f"stripe: {OPEN} (circuit, 0.99)",
+    }
+
+
+def test_a_view_with_nothing_to_tell_is_a_row_only_after_one_that_had() -> None:
+    """What is as declared is no news, but that it is so again is."""
+    spans = traced(shown(WELL, WELL, SICK, SICK, WELL, WELL))
+    views = [attribute(span, "orchestrator.view") for span in spans if span.name == "health"]
+    assert views == ["health 3", "health 3", "declared"]
+    late = replace(WELL, concern=Concern("lag", "", 0.65, "the event loop was 0.4s late"))
+    assert not [span for span in traced(shown(late)) if span.name == "health"]
+    (back,) = [span for span in spans if attribute(span, "orchestrator.view") == "declared"]
+    assert dict(back.attributes or {}) == {"orchestrator.view": "declared"}
 
 
 def test_what_an_attempt_says() -> None:

@@ -23,6 +23,7 @@ from orchestrator.events import (
     RunResumed,
     RunStarted,
     Settled,
+    ViewChanged,
     Warned,
 )
 from orchestrator.units import MICRO
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from orchestrator.result import RunResult
+    from orchestrator.weight import View
 
 __all__ = ("line", "route_text", "seconds_text", "step_table", "summary", "told")
 
@@ -99,6 +101,18 @@ def _answered(event: Answered, at: float) -> Told:
     return Told("answered", f"{event.question} {event.answer}{by}{why}")
 
 
+FEW = 3
+"""Nodes that a line names; of the others it says how many there are."""
+
+
+def _shown(view: View) -> Told | None:
+    """Tell what a run is shown of health: which nodes it has to do without, and which only with a yes."""
+    told = [f"{node} is out of use ({reason})" for node, reason in view.vetoes]
+    told += [f"a person is asked before {node} ({reason})" for node, reason in view.gates]
+    more = len(told) - FEW
+    return Told("health", "; ".join(told[:FEW]) + (f"; {more} more" if more > 0 else "")) if told else None
+
+
 _TOLD: dict[type, Callable[[Any, float], Told | None]] = {
     Retried: lambda event, at: Told("retry", f"{event.node} again in {seconds_text(event.until - at)}"),
     Rerouted: lambda event, at: Told(
@@ -110,6 +124,8 @@ _TOLD: dict[type, Callable[[Any, float], Told | None]] = {
     ModelAnswered: _model_answered,
     QuestionAsked: lambda event, at: Told("question", f"{event.question}: {event.reason}"),
     Answered: _answered,
+    RunStarted: lambda event, at: _shown(event.view),
+    ViewChanged: lambda event, at: _shown(event.view),
     RunResumed: lambda event, at: Told("resumed", event.driver and f"by the driver {event.driver}"),
     Settled: lambda event, at: Told("settled", f"{event.node} was {'done' if event.done else 'not done'}"),
     CallEnded: _call_ended,
@@ -148,15 +164,14 @@ def step_table(result: RunResult) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("STEP", "NODE", "VIA", "TRIES", "TIME", "USD", "RESULT"):
         table.add_column(name, justify="right" if name in ("STEP", "TRIES", "TIME", "USD") else "left")
-    kinds: dict[str, str] = {}
+    started = [record.event for record in result.records if isinstance(record.event, RunStarted)]
+    kinds = {node["name"]: node["kind"] for event in started for node in event.graph["nodes"]}
     outcomes = {(attempt.node, attempt.attempt): attempt for attempt in result.attempts}
     asked = {question.id for question in result.questions}
     step = 0
     for record in result.records:
         event = record.event
         match event:
-            case RunStarted():
-                kinds = {node["name"]: node["kind"] for node in event.graph["nodes"]}
             case AttemptEnded():
                 step += 1
                 attempt = outcomes[event.node, event.attempt]

@@ -27,12 +27,15 @@ from orchestrator.events import (
     RunEnded,
     RunFinished,
     RunResumed,
+    RunStarted,
     Settled,
+    ViewChanged,
     Warned,
 )
 from orchestrator.telemetry.texts import (
     answers_text,
     blocked_text,
+    concern_text,
     inputs_text,
     options_text,
     outputs_text,
@@ -40,6 +43,7 @@ from orchestrator.telemetry.texts import (
     undone_text,
 )
 from orchestrator.units import MICRO
+from orchestrator.weight import View
 
 __all__ = ("LogSink", "Logger", "configure_logging")
 
@@ -91,6 +95,28 @@ class LogSink:
 def _line(event: Event) -> Line | None:
     """Return how *event* is logged; None for a fact that says nothing new."""
     return None
+
+
+@_line.register
+def _run_started(event: RunStarted) -> Line | None:
+    return _shown(event.view)
+
+
+@_line.register
+def _view_changed(event: ViewChanged) -> Line | None:
+    return _shown(event.view)
+
+
+def _shown(view: View) -> Line | None:
+    """Return the line of what a run is shown of health; None where nothing bars a way and no node takes attention."""
+    fields = {
+        "barred": blocked_text(view.vetoes),
+        "gated": blocked_text(view.gates),
+        "spent": ", ".join(view.spent) or None,
+        "concern": concern_text(view.concern),
+    }
+    told = view.vetoes or view.gates or view.spent or (view.concern is not None and view.concern.node)
+    return ("info", "health", {"view": view.id, **fields}) if told else None
 
 
 @_line.register

@@ -12,6 +12,7 @@ from __future__ import annotations
 INVOKE_WORKFLOW = "invoke_workflow"
 RUN_STARTED = "run_started"
 RUN_RESUMED = "run_resumed"
+HEALTH = "health"
 PLAN_ROUTE = "plan_route"
 EXECUTE_TOOL = "execute_tool"
 INVOKE_AGENT = "invoke_agent"
@@ -74,6 +75,15 @@ ROUTE_WEIGHT_BEFORE = "orchestrator.route.weight.before"
 ROUTE_WEIGHT_AFTER = "orchestrator.route.weight.after"
 BACKUP_TAKEN = "orchestrator.backup.taken"
 NODES = "orchestrator.nodes"
+
+# Health, as the run is shown it. Nodes that may not be used or only with a person's yes, with the reason; those that
+# weigh otherwise than declared; those that are not retried; and what takes attention, with its monitor and score.
+VIEW = "orchestrator.view"
+HEALTH_BARRED = "orchestrator.health.barred"
+HEALTH_GATED = "orchestrator.health.gated"
+HEALTH_WEIGHTS = "orchestrator.health.weights"
+HEALTH_SPENT = "orchestrator.health.spent"
+HEALTH_CONCERN = "orchestrator.health.concern"
 
 # Nodes and their attempts.
 NODE = "orchestrator.node"

@@ -37,6 +37,7 @@ from orchestrator.events import (
     RunResumed,
     RunStarted,
     Settled,
+    ViewChanged,
     Warned,
     Woken,
 )
@@ -82,7 +83,7 @@ class RunTrace(Segment):
 
     @singledispatchmethod
     def _write(self, event: Event) -> None:
-        """Write nothing: a wake or a new view is no news yet."""
+        """Write nothing: a wake is no news yet."""
 
     # ------------------------------------------------------------------------------------------------------- the run
 
@@ -91,6 +92,11 @@ class RunTrace(Segment):
         self.read_first(event)
         # Sent while the run is under way: if the process dies, the root never arrives, but this row is there.
         self.mark(names.RUN_STARTED, {names.RUN_ID: self.run_id, names.GOAL_REQUESTED: event.goal})
+        self.show(event.view)
+
+    @_write.register
+    def _view_changed(self, event: ViewChanged) -> None:
+        self.show(event.view)
 
     @_write.register
     def _run_resumed(self, event: RunResumed) -> None:

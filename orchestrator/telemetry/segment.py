@@ -14,10 +14,13 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
 from orchestrator.events import Answers, Rerouted, RunStarted
+from orchestrator.health.telling import Telling
 from orchestrator.run import Foreseen
 from orchestrator.telemetry import names
 from orchestrator.telemetry.backups import backup_attributes
+from orchestrator.telemetry.shown import health_attributes
 from orchestrator.telemetry.span_writer import Attributes, SpanWriter
+from orchestrator.weight import View
 
 __all__ = ("AttemptSpan", "Segment")
 
@@ -60,6 +63,10 @@ class Segment:
     goal: str | None = None
     nodes: dict[str, Any] = field(default_factory=dict)
     """What the graph says of each node."""
+    objective: dict[str, Any] = field(default_factory=dict)
+    """What the policy says a unit of each figure is worth."""
+    well: bool = True
+    """Whether the latest view that the run was shown had nothing to tell of."""
     running: dict[tuple[str, int, int], AttemptSpan] = field(default_factory=dict)
     failed: dict[tuple[str, int], AttemptSpan] = field(default_factory=dict)
     earlier: dict[tuple[str, int], AttemptSpan] = field(default_factory=dict)
@@ -117,7 +124,7 @@ class Segment:
         )
         self = cls(writer, run_id, graph_name, root, start_ns, start_ns, set_span_in_context(root))
         if earlier is not None:
-            self.goal, self.nodes = earlier.goal, earlier.nodes
+            self.goal, self.nodes, self.objective = earlier.goal, earlier.nodes, earlier.objective
             self.earlier = {
                 key: attempt
                 for key, attempt in {**earlier.earlier, **earlier.failed}.items()
@@ -140,6 +147,7 @@ class Segment:
         """Take from the run's first record what later ones leave out."""
         self.goal = event.goal
         self.nodes = {node["name"]: node for node in event.graph["nodes"]}
+        self.objective = event.policy.get("objective", {})
         self.writer.describe(self.root, {names.GOAL_REQUESTED: event.goal})
 
     def end(self) -> None:
@@ -182,6 +190,14 @@ class Segment:
     def mark(self, name: str, attributes: Attributes, *, links: Iterable[Span] = ()) -> None:
         """Write a span of no length."""
         self.start(name, attributes, links=links).end(end_time=self.now_ns)
+
+    def show(self, view: View) -> None:
+        """Write what the run is shown of health, where there is, or was just before, something to tell."""
+        telling = Telling.of(view, self.nodes, self.objective)
+        before, self.well = self.well, not telling
+        if not (before and self.well):
+            self.now_ns += GAP_NS
+            self.mark(names.HEALTH, health_attributes(view.id, telling))
 
     def note(self, name: str, attributes: Attributes) -> None:
         """Write a span event on the root."""

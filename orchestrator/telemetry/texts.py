@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from orchestrator.events import Option, Value
+from orchestrator.weight import Concern
 
-__all__ = ("answers_text", "blocked_text", "inputs_text", "options_text", "outputs_text", "route_text", "undone_text")
+__all__ = (
+    "answers_text",
+    "blocked_text",
+    "concern_text",
+    "inputs_text",
+    "options_text",
+    "outputs_text",
+    "route_text",
+    "undone_text",
+    "weights_text",
+)
 
 
 def route_text(route: Iterable[str]) -> str:
@@ -34,6 +45,27 @@ def blocked_text(blocked: Iterable[tuple[str, str]]) -> str | None:
     'crm: down'
     """
     return ", ".join(f"{node}: {reason}" for node, reason in blocked) or None
+
+
+def weights_text(weights: Iterable[tuple[str, float]]) -> str | None:
+    """Write how many times its declared weight each node weighs; None if none is named.
+
+    >>> weights_text([("crm", 3.0), ("stripe", 0.34)])
+    'crm: 3 times, stripe: 0.34 times'
+    """
+    return ", ".join(f"{node}: {ratio:.2g} times" for node, ratio in weights) or None
+
+
+def concern_text(concern: Concern | None) -> str | None:
+    """Write what takes attention, with its monitor and score; None if nothing does.
+
+    >>> concern_text(Concern("latency", "crm", 0.7, "takes 3.0s now, mostly 1.0s"))
+    'crm: takes 3.0s now, mostly 1.0s (latency, 0.7)'
+    """
+    if concern is None:
+        return None
+    about = f"{concern.node}: " if concern.node else ""
+    return f"{about}{concern.reason} ({concern.monitor}, {concern.score:g})"
 
 
 def options_text(options: Iterable[Option]) -> str | None:
