@@ -26,6 +26,7 @@ from orchestrator.graph import Goal, Graph, Node
 from orchestrator.health import Evidence, Outcome, Signal
 from orchestrator.health.load import ALIKE
 from orchestrator.health.monitors.headroom import headroom_factor
+from orchestrator.health.signal import Effect
 from orchestrator.weight import View, declared_view
 from tests.boards import Desk, Says, pair
 
@@ -149,6 +150,29 @@ def test_many_changes_are_told_together() -> None:
     desk.wait(0.05)
     assert len(desk.shown["run"]) == 2
     assert desk.shown["run"][-1].gates == (("b", "dear"),)
+
+
+@pytest.mark.parametrize("effect", ["gate", "veto"])
+def test_what_a_monitor_bars_waits_for_no_storm(effect: Effect) -> None:
+    """Runs under way hear of it at the next look, and of its end, however many circuits have opened lately."""
+    monitor = Says()
+    desk = Desk(monitors=[monitor])
+    desk.start("run")
+    desk.saw("b", *["external"] * 5)
+    desk.wait(1.0)
+    shown = len(desk.shown["run"])
+    monitor.said = [Signal("risk", "alone", 0.95, "dear", effect)]
+    desk.check()
+    view = desk.shown["run"][-1]
+    assert len(desk.shown["run"]) == shown + 1
+    assert "alone" in dict(view.gates if effect == "gate" else view.vetoes)
+    monitor.said = []
+    desk.check()
+    assert "alone" not in {**dict(desk.shown["run"][-1].gates), **dict(desk.shown["run"][-1].vetoes)}
+    desk.saw("b", "ok")
+    told = len(desk.shown["run"])
+    desk.wait(1.0)
+    assert len(desk.shown["run"]) == told
 
 
 def test_a_run_that_cannot_be_told_keeps_nobody_from_being_told() -> None:

@@ -350,9 +350,9 @@ class LocalRun:
         records: list[Record] = []
         facts: list[Fact] = [*(self._answers or (RunResumed(),))]
         if self.beside is not None and (view := self.beside.view()) is not None:
-            # What was told before this is older.
             self._facts = deque(entry for entry in self._facts if not isinstance(entry[1], ViewChanged))
-            facts.append(ViewChanged(view))
+            # An answer sets off calls: of what is barred by now there shall be none.
+            facts.insert(0 if self._answers else 1, ViewChanged(view))
         for fact in facts:
             records += self.machine.feed(fact, self._at).records
         self.checkpoint("decided")

@@ -156,8 +156,9 @@ class Board:
     def subscribe(self, run_id: str, changed: Changed) -> Callable[[], None]:
         """Have *changed* called with a new view whenever vetoes, gates or spent budgets have moved for a run.
 
-        What concerns all runs is held together for a moment (`Publication`). What a run itself has given back or lost
-        it is told at once, and so it is of a node that is half-open: from within any method here.
+        What concerns all runs is held together for a moment (`Publication`), what a user's monitor bars only until the
+        next tick. What a run itself has given back or lost it is told at once, and so it is of a node that is
+        half-open: from within any method here.
 
         Returns:
             What ends it.
@@ -279,8 +280,8 @@ class Board:
 
     def _look(self, now: float) -> None:
         before, self._looked_at = self._watching.picture, now
-        if self._watching.look(now):
-            self._news = self._news.changed(now)
+        if moved := self._watching.look(now):
+            self._news = self._news.urgent(now) if moved == "word" else self._news.changed(now)
         after = self._watching.picture
         for name in dict.fromkeys((*before.factors, *after.factors)):
             if before.factors.get(name) != after.factors.get(name):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from orchestrator.graph import Graph
 from orchestrator.health.attention import Attention
@@ -38,6 +39,8 @@ class Picture:
     limited: tuple[str, ...] = ()
     """Nodes that are to get only a share of their traffic."""
     spent: tuple[str, ...] = ()
+    words: tuple[tuple[str, str], ...] = ()
+    """What monitors of users bar: (veto or gate, node)."""
 
     def bars_like(self, other: Picture) -> bool:
         """Return whether the same nodes are barred as in *other*, in whichever words."""
@@ -86,6 +89,7 @@ class Watching:
         # The others take no note of outcomes.
         self._unhurried: tuple[Watch, ...] = (*judges, self.headroom)
         self._watches: tuple[Watch, ...] = (*judges, self.latency, self.headroom)
+        self._users = users
         self._judges: tuple[Says, ...] = (*judges, *users)
         self._others: tuple[Says, ...] = others
 
@@ -100,8 +104,8 @@ class Watching:
         spent = outcome.node in self.picture.spent and outcome.node not in self._base.spent
         return news or self._circuits.retryable(outcome.node) == spent
 
-    def look(self, now: float) -> bool:
-        """Ask every monitor; True if other nodes are barred than before."""
+    def look(self, now: float) -> Literal["word", "bars"] | None:
+        """Ask every monitor; tell if others are barred than before, and first of all by a user's word."""
         before = self.picture
         judged = [signal for each in self._judges for signal in each.signals(now)]
         others = [signal for each in self._others for signal in each.signals(now)]
@@ -114,11 +118,19 @@ class Watching:
             self._named(lambda name: name not in effects.vetoes and self._circuits.state(name) == "half_open"),
             self._named(lambda name: self._circuits.share(name) < 1.0),
             self._named(lambda name: name in self._base.spent or not self._circuits.retryable(name)),
+            _barring(signal for each in self._users for signal in each.signals(now)),
         )
         self.attention.compete(signals, now)
         times = [each.next_change(now) for each in (*self._judges, *self._others)]
         self.good_until = min((at for at in times if at is not None and at > now), default=None)
-        return not self.picture.bars_like(before)
+        if self.picture.words != before.words:
+            return "word"
+        return None if self.picture.bars_like(before) else "bars"
 
     def _named(self, holds: Callable[[str], bool]) -> tuple[str, ...]:
         return tuple(name for name in self._nodes if holds(name))
+
+
+def _barring(signals: Iterable[Signal]) -> tuple[tuple[str, str], ...]:
+    """Return the vetoes and gates among *signals*, whatever their reasons."""
+    return tuple(sorted(dict.fromkeys((each.effect, each.node) for each in signals if each.effect in ("veto", "gate"))))

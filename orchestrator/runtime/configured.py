@@ -23,6 +23,7 @@ from orchestrator.simulate import Simulation
 if TYPE_CHECKING:
     from orchestrator.escalation import DecisionModel
     from orchestrator.faults import FaultPlan
+    from orchestrator.findings import Report
     from orchestrator.nodes.binding import Bindings
     from orchestrator.nodes.python import RawCall
     from orchestrator.resilience import Resilience
@@ -174,6 +175,16 @@ class Configured:
             SpecError: Something does not fit; holds every problem.
         """
         self._bound()
+
+    def findings(self) -> Report:
+        """Look the graph over for what its author may not have meant; calls nothing."""
+        from orchestrator.lint import report
+        from orchestrator.spec.defaults import probe_of
+
+        spec, heard = self.spec, self.policy.health.use
+        nodes = {} if heard else {**spec.tools, **spec.agents}
+        unheard = [name for name, node in nodes.items() if probe_of(node, spec.defaults) is not None]
+        return report(self.graph, declared_inputs=spec.inputs is not None, unheard=unheard)
 
     def _with_faults(self, faults: FaultPlan | None, seed: int) -> Bindings:
         from orchestrator.faults import drilled

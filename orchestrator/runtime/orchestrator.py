@@ -58,8 +58,12 @@ class Orchestrator(Connected):
             too, and told to all that run the same graph on it, where the policy gives health a say.
         model: Decides where no route is left, if the policy says so; default: the one that the policy names.
         ask: Called with all open questions when people are needed; default: the run ends `waiting`.
-        monitors: Watch nodes in the background, outside runs; see `orchestrator.health.Monitor`.
+        monitors: Watch nodes in the background, outside runs; see `orchestrator.health.Monitor`. Each is asked once
+            before the first run.
         rest: Other top-level keys of a graph file, such as ``edges``.
+
+    Raises:
+        SpecError: The tools and goals make no graph, or there are monitors under a policy that hears none.
     """
 
     def __init__(
@@ -120,7 +124,8 @@ class Orchestrator(Connected):
             monitors: See there.
 
         Raises:
-            SpecError: Something is wrong with the file; holds every problem with its place.
+            SpecError: Something is wrong with the file; holds every problem with its place. Or there are monitors under
+                a policy that hears none.
         """
         resolved, loaded = load(path, policy, environ=environ, imports=imports, decider=model)
         self = cls.__new__(cls)
@@ -176,7 +181,7 @@ class Orchestrator(Connected):
         """Prepare a run on the running event loop, without starting it: for callers that want to cancel it.
 
         The arguments are those of `run`, and *on_record*: called with every record as it happens, on the event loop; it
-        must be quick and not raise. What other processes know of nodes is known here after `ready`.
+        must be quick and not raise. What other processes and monitors know of nodes is known here after `ready`.
         """
         from orchestrator.drivers.local import LocalRun
         from orchestrator.drivers.values import Values

@@ -118,9 +118,10 @@ class Vitals:
             self._sharing.start()
 
     async def ready(self) -> None:
-        """Wait, for a moment at most, for what earlier processes knew and others say."""
+        """Wait, for a time at most, for what earlier processes knew and others say, and what monitors say first."""
         if self._sharing is not None:
             await self._sharing.begin()
+        await self._beside.known()
 
     def link(self, run_id: str) -> Link:
         """Return one run's side of the board."""
