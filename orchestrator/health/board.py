@@ -95,6 +95,7 @@ class Board:
         """The monitors of users: the `check` of each is awaited in the background, again and again."""
         peers = peers_of(graph)
         self._watching = Watching(graph, policy, circuits, self._base, peers, self.watchers)
+        self.monitors = self._watching  # what they have learnt is saved beside the circuits
         self._weighing = Weighing(graph, policy, circuits, self._watching.latency, peers)
         self._leases = Leases(circuits)
         self._load = Load(graph)
@@ -156,9 +157,8 @@ class Board:
     def subscribe(self, run_id: str, changed: Changed) -> Callable[[], None]:
         """Have *changed* called with a new view whenever vetoes, gates or spent budgets have moved for a run.
 
-        What concerns all runs is held together for a moment (`Publication`), what a user's monitor bars only until the
-        next tick. What a run itself has given back or lost it is told at once, and so it is of a node that is
-        half-open: from within any method here.
+        What concerns all runs is held together for a moment (`Publication`). What a run itself has given back or lost
+        it is told at once, and so it is of a node that is half-open: from within any method here.
 
         Returns:
             What ends it.

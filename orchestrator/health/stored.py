@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
+from types import MappingProxyType
 from typing import Any
 
 from orchestrator.health.rows import HealthRow
 from orchestrator.health.signal import Signal
 
-__all__ = ("attention_of", "circuits_of", "document", "rows_of")
+__all__ = ("attention_of", "circuits_of", "document", "monitors_of", "rows_of")
 
 
-def document(circuits: Mapping[str, Any], rows: Iterable[HealthRow], attention: Signal | None = None) -> dict[str, Any]:
+def document(
+    circuits: Mapping[str, Any],
+    rows: Iterable[HealthRow],
+    attention: Signal | None = None,
+    monitors: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Return what is saved.
 
     Args:
         circuits: A snapshot of them, for the next process.
         rows: How each node is, for people.
         attention: The signal that takes attention.
+        monitors: A snapshot of what they have learnt, for the next process.
     """
     return {
         "circuits": dict(circuits),
+        "monitors": dict(monitors),
         "rows": [asdict(row) for row in rows],
         "attention": None if attention is None else asdict(attention),
     }
@@ -31,6 +39,12 @@ def circuits_of(data: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the snapshot of the circuits; None where there is none."""
     circuits = data.get("circuits")
     return circuits if isinstance(circuits, dict) else None
+
+
+def monitors_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the snapshot of the monitors; an empty one where there is none."""
+    monitors = data.get("monitors")
+    return monitors if isinstance(monitors, dict) else {}
 
 
 def rows_of(data: Mapping[str, Any], age: float) -> tuple[HealthRow, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from orchestrator.graph import Graph
 from orchestrator.health.attention import Attention
@@ -24,6 +24,9 @@ from orchestrator.policy import Policy
 from orchestrator.weight import View
 
 __all__ = ("Picture", "Watching")
+
+VERSION = 1
+"""Of a snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,8 @@ class Watching:
         self.good_until: float | None = None
         """When time alone will change the picture."""
         # These say what a node is worth. The others are apart: vetoes, or seconds and shares that are figures already.
-        judges: tuple[Watch, ...] = (Contracts(policy.circuit, peers), Domains(graph, policy.circuit, circuits))
+        self.contracts = Contracts(policy.circuit, peers, policy.health.prior)
+        judges: tuple[Watch, ...] = (self.contracts, Domains(graph, policy.circuit, circuits))
         others: tuple[Watch, ...] = (Outcomes(circuits, peers), self.latency, self.headroom, self.lag)
         # The others take no note of outcomes.
         self._unhurried: tuple[Watch, ...] = (*judges, self.headroom)
@@ -126,6 +130,27 @@ class Watching:
         if self.picture.words != before.words:
             return "word"
         return None if self.picture.bars_like(before) else "bars"
+
+    def snapshot(self, now: float) -> dict[str, Any]:
+        """Return what monitors have learnt, and nobody else knows, as JSON-ready data; times are ages."""
+        return {
+            "version": VERSION,
+            "contracts": self.contracts.snapshot(now),
+            "latency": self.latency.snapshot(now),
+        }
+
+    def restore(self, data: Mapping[str, Any], then: float, *, leave: Collection[str] = ()) -> None:
+        """Take over what `snapshot` wrote, in this or another process, as the circuits do.
+
+        Args:
+            data: The snapshot; one of another version is left aside.
+            then: When its ages hold.
+            leave: Nodes to leave as they are.
+        """
+        if data.get("version") == VERSION:
+            wanted = [name for name in self._nodes if name not in leave]
+            for monitor, known in ((self.contracts, data["contracts"]), (self.latency, data["latency"])):
+                monitor.restore({name: known[name] for name in wanted if name in known}, then)
 
     def _named(self, holds: Callable[[str], bool]) -> tuple[str, ...]:
         return tuple(name for name in self._nodes if holds(name))

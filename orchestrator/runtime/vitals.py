@@ -18,7 +18,7 @@ from orchestrator.graph import Graph
 from orchestrator.health import Monitor, Outcome
 from orchestrator.health.board import Board
 from orchestrator.health.circuits import Circuits
-from orchestrator.health.stored import circuits_of, document
+from orchestrator.health.stored import circuits_of, document, monitors_of
 from orchestrator.nodes.binding import BoundProbe
 from orchestrator.policy import Circuit, Policy
 from orchestrator.spec.defaults import inherited
@@ -159,8 +159,8 @@ class Vitals:
     # --------------------------------------------------------------------------------------------------- beyond here
 
     def _document(self) -> dict[str, Any]:
-        board = self.board
-        saved: dict[str, Any] = self._redact(document(self.circuits.snapshot(), board.rows(), board.attention))
+        board, learnt = self.board, self.board.monitors.snapshot(self._clock())
+        saved: dict[str, Any] = self._redact(document(self.circuits.snapshot(), board.rows(), board.attention, learnt))
         return saved
 
     def _restore(self, data: Mapping[str, Any], age: float) -> None:
@@ -168,8 +168,9 @@ class Vitals:
         circuits = circuits_of(data)
         if circuits is not None:
             nodes = {name: each for name, each in circuits.get("nodes", {}).items() if name not in self._seen}
-            budgets = {} if self._seen else circuits.get("budgets", {})
-            self.circuits.restore({**circuits, "nodes": nodes, "budgets": budgets}, age=age)
+            shared = {key: {} if self._seen else circuits.get(key, {}) for key in ("budgets", "groups")}
+            self.circuits.restore({**circuits, **shared, "nodes": nodes}, age=age)
+            self.board.monitors.restore(monitors_of(data), self._clock() - max(age, 0.0), leave=self._seen)
             self.board.look(restored=True)
             self._beside.look()
 
