@@ -439,6 +439,14 @@ class Traffic(RuleBasedStateMachine):
         self.desk.wait(seconds)
         self.desk.check()
 
+    @rule(seconds=st.sampled_from([-1e6, -3600.0, -1.0, -0.001, 900.0, 1e6]))
+    def the_clock_jumps(self, seconds: float) -> None:
+        """The machine slept, or its clock is put back: that is a long time, or none."""
+        before = self.desk.now
+        self.desk.clock.now += seconds
+        assert self.desk.now == pytest.approx(before + max(seconds, 0.0))
+        self.desk.wait(0.06)
+
     @rule(
         said=st.lists(
             st.builds(

@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import anyio
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import Orchestrator, tool
+from orchestrator.drivers import sharing
 from orchestrator.health.stored import circuits_of, document, monitors_of
 from tests.boards import Desk
 
@@ -27,6 +30,13 @@ steps = st.lists(
     ),
     max_size=40,
 )
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the store its time: what a slow disk makes of a bound is not what is asked here."""
+    monkeypatch.setattr(sharing, "RESTORE_SECONDS", 60.0)
+    monkeypatch.setattr(sharing, "CLOSE_SECONDS", 60.0)
 
 
 def play(desk: Desk, step: Step) -> None:
@@ -92,14 +102,20 @@ def test_each_of_them_is_restored() -> None:
     first.saw("a", *["contract"] * 5)
     first.saw("a", *["external"] * 5)
     first.saw("b", *["external"] * 5)
+    first.wait(1.0)
     second = Desk()
     second.clock.advance(1000.0)
     restore(second, saved(first), 2.0)
     told = {signal.node: signal for signal in second.board.signals() if signal.monitor in ("contract", "latency")}
     assert (told["a"].effect, told["alone"].effect) == ("veto", "factor")
     assert second.circuits.dark() == first.circuits.dark() == ("v",)
-    second.wait(3.0)
+    second.wait(1.9)
+    assert [signal.effect for signal in second.board.signals() if signal.monitor == "contract"] == ["veto"]
+    second.wait(0.2)
     assert [signal.effect for signal in second.board.signals() if signal.monitor == "contract"] == ["factor"]
+    third = Desk()
+    restore(third, saved(first), first.policy.circuit.max_cooldown)
+    assert third.circuits.dark() == ()
 
 
 def test_what_older_versions_saved_is_taken_over() -> None:
@@ -131,11 +147,12 @@ def test_nodes_and_groups_that_are_gone_are_left_aside() -> None:
     assert second.board.signals() == ()
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_tool_that_always_answers_wrongly_is_left_over_short_lives(tmp_path: Path) -> None:
     """Each run is a process of its own: after as many bad answers as within one, the node is out of use."""
     calls = []
 
-    @tool(provides="page", effect="read", units=1, output={"type": "integer"})
+    @tool(provides="page", effect="read", units=1, output={"type": "integer"}, retry={"attempts": 1})
     async def wrong() -> Any:
         calls.append("wrong")
         return "no number"
@@ -153,3 +170,52 @@ def test_a_tool_that_always_answers_wrongly_is_left_over_short_lives(tmp_path: P
         )
         assert orchestrator.run_sync().route == ("right",)
     assert len(calls) == 5
+
+
+# --------------------------------------------------------------------------------------------------- whose health it is
+
+
+def searching(works: bool, *others: str, **options: Any) -> Orchestrator:
+    """Return an orchestrator of a `search` that works or not, and of others that do."""
+
+    def provider(name: str, units: int) -> Any:
+        @tool(name=name, provides="page", effect="read", units=units, retry={"attempts": 1})
+        async def call() -> str:
+            if name == "search" and not works:
+                raise ConnectionError
+            return name
+
+        return call
+
+    tools = [provider(name, units) for units, name in enumerate(("search", *others), start=1)]
+    return Orchestrator(tools, {"read": ["page"]}, **options)
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("named", [False, True])
+def test_two_graphs_on_one_store_know_nothing_of_each_other(tmp_path: Path, named: bool) -> None:
+    """By their names, or without any by their nodes; what is the same graph has its health from the process before."""
+    store = str(tmp_path / "runs.db")
+    policy = {"circuit": {"cooldown": "1h", "max_cooldown": "1h"}}
+    one, other = ({"name": "one"}, {"name": "other"}) if named else ({}, {})
+    others = ("b",) if named else ("c", "d")
+
+    async def ejected() -> None:
+        async with searching(False, "b", store=store, policy=policy, **one) as orchestrator:
+            for _ in range(6):
+                await orchestrator.run()
+
+    anyio.run(ejected)
+    assert searching(True, *others, store=store, policy=policy, **other).run_sync().route == ("search",)
+    assert searching(True, "b", store=store, policy=policy, **one).run_sync().route == ("b",)
+
+
+def test_a_graph_is_called_by_its_name(tmp_path: Path) -> None:
+    """A name that was given, or the file's, is what health is kept under; the order of tools is no other graph."""
+    assert searching(True, name="graph").health_name == "graph"
+    names = [searching(True, *others).health_name for others in (("b", "c"), ("c", "b"), ("b",))]
+    assert names[0] == names[1] != names[2]
+    assert all(name.startswith("graph-") and len(name) == 14 for name in names)
+    text = 'version: 1\ntools: {a: {http: {url: "http://localhost:1/"}}}\ngoals: [{name: read, values: [a]}]\n'
+    (tmp_path / "graph.yaml").write_text(text)
+    assert Orchestrator.from_yaml(tmp_path / "graph.yaml").health_name == "graph"

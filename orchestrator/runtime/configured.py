@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -61,6 +63,7 @@ class Configured:
         secrets = frozenset() if loaded is None else loaded.secrets
         self._resolved = resolved
         self._functions = functions
+        self._is_file = loaded is not None
         self._places = None if loaded is None else loaded.places
         self._clock = clock
         self._redactor = Redactor.from_environment(secrets, os.environ if environ is None else environ)
@@ -121,6 +124,18 @@ class Configured:
     def spec(self) -> GraphSpec:
         """What the graph was made from."""
         return self._resolved.spec
+
+    @property
+    def health_name(self) -> str:
+        """What the nodes' health is saved, shared and measured under: the name of the graph.
+
+        A graph made in code without a name is called `graph`, as all such are: the names of its nodes tell it from
+        others, which have nodes of the same name that are something else.
+        """
+        if self._is_file or self.spec.name is not None:
+            return self.graph.name
+        names = json.dumps(list(self.graph.by_name))
+        return f"{self.graph.name}-{hashlib.blake2b(names.encode(), digest_size=4).hexdigest()}"
 
     def down(self, names: Iterable[str]) -> dict[str, str]:
         """Return the exclusions of a run that does without some nodes; raises `InputError` for unknown ones."""

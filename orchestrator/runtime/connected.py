@@ -174,6 +174,7 @@ class Connected(Configured):
                 self.graph,
                 self.policy,
                 self.spec,
+                name=self.health_name,
                 base=self._blueprint.view,
                 clock=self._clock,
                 monitors=self._monitors,

@@ -55,7 +55,8 @@ class Orchestrator(Connected):
         environ: The environment whose secrets are kept out of errors and traces; default: the process's own.
         store: Where every run is recorded: a path, a URL (``sqlite:///…``, ``postgresql://…``) or an open `Store`;
             default: nowhere, and a run that its process does not outlive is lost. What is known of nodes is saved there
-            too, and told to all that run the same graph on it, where the policy gives health a say.
+            too, and told to all that run the same graph on it, where the policy gives health a say; the graph's
+            ``name`` says which is the same, and without one the names of its nodes do.
         model: Decides where no route is left, if the policy says so; default: the one that the policy names.
         ask: Called with all open questions when people are needed; default: the run ends `waiting`.
         monitors: Watch nodes in the background, outside runs; see `orchestrator.health.Monitor`. Each is asked once

@@ -18,6 +18,7 @@ from orchestrator.graph import Graph
 from orchestrator.health import Monitor, Outcome
 from orchestrator.health.board import Board
 from orchestrator.health.circuits import Circuits
+from orchestrator.health.steady import SteadyClock
 from orchestrator.health.stored import circuits_of, document, monitors_of
 from orchestrator.nodes.binding import BoundProbe
 from orchestrator.policy import Circuit, Policy
@@ -44,8 +45,9 @@ class Vitals:
         graph: The graph.
         policy: The policy.
         spec: What the graph was made from: nodes may have circuits of their own.
+        name: What all this is saved, shared and measured under.
         base: The declared view.
-        clock: Returns seconds; only differences matter.
+        clock: Returns seconds; only differences matter, and one that is put back is taken as having stood still.
         monitors: Of users.
         probes: How nodes are probed.
         report: Takes a text about what does not work beside runs.
@@ -60,6 +62,7 @@ class Vitals:
         policy: Policy,
         spec: GraphSpec,
         *,
+        name: str,
         base: View,
         clock: Callable[[], float],
         monitors: Iterable[Monitor] = (),
@@ -69,6 +72,7 @@ class Vitals:
         now: Callable[[], float],
         redact: Callable[[Any], Any],
     ) -> None:
+        clock = SteadyClock(clock).now  # one for all that health reads: what it compares has been read from it
         seed = os.getpid()  # processes that fail together shall not come back together
         self.circuits = Circuits(graph, policy, clock=clock, seed=seed, overrides=_overrides(spec, policy))
         self.board = Board(
@@ -84,7 +88,7 @@ class Vitals:
         self._clock = clock
         self._redact = redact
         self._report = report
-        self._graph_name = graph.name
+        self._name = name
         self._seen: set[str] = set()
         """Nodes that were called before it was known how they were in earlier processes."""
         self._metrics: HealthMetrics | None = None
@@ -93,7 +97,7 @@ class Vitals:
         if store is not None:
             self._sharing = Sharing(
                 store,
-                graph.name,
+                name,
                 snapshot=self._document,
                 restore=self._restore,
                 heard=self._hear,
@@ -199,7 +203,7 @@ class Vitals:
         if self._metrics is None and "opentelemetry.metrics" in sys.modules:
             from orchestrator.telemetry.metrics import HealthMetrics
 
-            self._metrics = HealthMetrics(self._graph_name)
+            self._metrics = HealthMetrics(self._name)
         return self._metrics
 
 
