@@ -441,11 +441,12 @@ class Traffic(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([-1e6, -3600.0, -1.0, -0.001, 900.0, 1e6]))
     def the_clock_jumps(self, seconds: float) -> None:
-        """The machine slept, or its clock is put back: that is a long time, or none."""
+        """The machine slept, or its clock is put back: that is a long time, or none. The monitor is asked again."""
         before = self.desk.now
         self.desk.clock.now += seconds
         assert self.desk.now == pytest.approx(before + max(seconds, 0.0))
         self.desk.wait(0.06)
+        self.desk.check()
 
     @rule(
         said=st.lists(
