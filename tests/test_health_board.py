@@ -380,7 +380,7 @@ class Traffic(RuleBasedStateMachine):
 
     @rule()
     def starts(self) -> None:
-        """A run starts and sees everything that holds, within the bounds."""
+        """A run starts and sees everything that holds, no circuit that is not open any more, and what is in bounds."""
         name = f"run {self.started}"
         self.started += 1
         view = self.desk.start(name)
@@ -390,6 +390,8 @@ class Traffic(RuleBasedStateMachine):
             barred = dict(view.vetoes if signal.effect == "veto" else view.gates)
             assert signal.effect not in ("veto", "gate") or signal.node in barred
             assert signal.effect != "veto" or signal.open or signal.node not in view.open
+        for node, why in view.vetoes:
+            assert not why.startswith("circuit open") or self.desk.circuits.state(node) == "open"
         self.check_bounds(view)
 
     def check_bounds(self, view: View) -> None:
@@ -439,6 +441,12 @@ class Traffic(RuleBasedStateMachine):
         self.desk.wait(seconds)
         self.desk.check()
 
+    @rule(node=st.sampled_from(NODES))
+    def goes_down(self, node: str) -> None:
+        """Calls that were under way fail: a node that may be spared is taken out of use."""
+        if self.desk.circuits.state(node) == "closed":
+            self.desk.saw(node, "external", "external", run_id="another")
+
     @rule(seconds=st.sampled_from([-1e6, -3600.0, -1.0, -0.001, 900.0, 1e6]))
     def the_clock_jumps(self, seconds: float) -> None:
         """The machine slept, or its clock is put back: that is a long time, or none. The monitor is asked again."""
@@ -447,6 +455,9 @@ class Traffic(RuleBasedStateMachine):
         assert self.desk.now == pytest.approx(before + max(seconds, 0.0))
         self.desk.wait(0.06)
         self.desk.check()
+        self.desk.wait(16.0)
+        self.desk.check()
+        self.starts()
 
     @rule(
         said=st.lists(
@@ -517,7 +528,7 @@ class Traffic(RuleBasedStateMachine):
 
 def test_the_law_of_the_board() -> None:
     """Whatever runs, nodes, monitors and time come up with, the invariants above hold, and all heals in the end."""
-    run_state_machine_as_test(Traffic, settings=settings(max_examples=40, stateful_step_count=30))
+    run_state_machine_as_test(Traffic, settings=settings(max_examples=100, stateful_step_count=30))
 
 
 PROGRAM = """
