@@ -22,15 +22,16 @@ _ALIKE = 0.8
 """Least `difflib` ratio at which two names are taken for a slip of the pen."""
 
 
-def report(graph: Graph, *, declared_inputs: bool) -> Report:
+def report(graph: Graph, *, declared_inputs: bool, unheard: Collection[str] = ()) -> Report:
     """Look a graph over, calling nothing.
 
     Args:
         graph: The graph.
         declared_inputs: Whether the file has ``inputs:``; any other run input is then an error.
+        unheard: Nodes that declare a probe under a policy that gives health no say.
     """
     survey = _Survey(graph)
-    findings = [*_inputs(survey, declared_inputs)]
+    findings = [*_inputs(survey, declared_inputs), *_unheard(unheard)]
     for check in (_goals, _needs, _cycles, _optional_needs, _values, _nodes, _edges, _goal_order, _effects):
         findings += check(survey)
     # Stable: within one severity the checks keep their order, and each goes through the graph in order of names.
@@ -135,6 +136,12 @@ def _inputs(survey: _Survey, declared_inputs: bool) -> Iterator[Finding]:
         if known.name not in survey.needed:
             message = f"declared input `{visible(known.name)}` is needed by nobody"
             yield Finding("unused-input", "warning", message, known.name, _did_you_mean(known.name, survey.inferred))
+
+
+def _unheard(names: Collection[str]) -> Iterator[Finding]:
+    for name in sorted(names):
+        message = f"the probe of node `{visible(name)}` is never sent: the policy says health.use: false"
+        yield Finding("unheard-probe", "warning", message, name, "set health.use: true, or leave out probe:")
 
 
 def _goals(survey: _Survey) -> Iterator[Finding]:

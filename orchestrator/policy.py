@@ -6,11 +6,12 @@ reason; the other ready-made ones hold what differs. A graph file names a policy
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from itertools import pairwise
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from orchestrator.units import Seconds, risk_level
+from orchestrator.units import Seconds, duration_text, risk_level
 
 __all__ = (
     "Approval",
@@ -39,6 +40,14 @@ class Group(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def _rising(self, *names: str) -> None:
+        """Raise `ValueError` where a time is longer than the one named after it."""
+        for low, high in pairwise(names):
+            least, most = duration_text(getattr(self, low)), duration_text(getattr(self, high))
+            if getattr(self, low) > getattr(self, high):
+                fix = f"write `{high}: {least}` or more, or a shorter `{low}`"
+                raise ValueError(f"`{low}` is {least}, and `{high}` only {most}: {fix}")
+
 
 class Objective(Group):
     """What one unit of each figure is worth. One unit of cost is one US cent, or one second."""
@@ -57,6 +66,11 @@ class RetryPolicy(Group):
     tokens: float = Field(10.0, gt=0, description="retry budget of a group of substitutes; a failure takes one")
     refund: float = Field(0.1, ge=0, description="what a success gives back; retries only above half of the tokens")
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        self._rising("backoff", "max_backoff")
+        return self
+
 
 class Circuit(Group):
     """When a node is taken out of use, for how long, and how it comes back."""
@@ -71,6 +85,11 @@ class Circuit(Group):
     )
     share: Share = Field(0.5, description="share of a group of substitutes that may be open at once")
     slow_start: Seconds = Field(30.0, description="time from a tenth of its share back to the whole, as 30s")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        self._rising("cooldown", "max_cooldown")
+        return self
 
 
 class Health(Group):
@@ -88,6 +107,11 @@ class Health(Group):
     learn: Seconds = Field(0.5, description="time after which changes count as a storm, as 500ms")
     hold: Seconds = Field(10.0, description="time without changes after which all is quiet again, as 10s")
     lag: Seconds = Field(0.25, description="event-loop lag at which timeouts say nothing about nodes, as 250ms")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        self._rising("quiet", "short", "long")
+        return self
 
 
 class Overload(Group):

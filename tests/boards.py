@@ -9,6 +9,7 @@ from typing import Any, cast
 from orchestrator.graph import Goal, Graph, Node
 from orchestrator.health import Circuits, Evidence, Outcome, Signal
 from orchestrator.health.board import Board
+from orchestrator.health.steady import SteadyClock
 from orchestrator.health.stored import Terms, document
 from orchestrator.policy import Policy
 from orchestrator.testing.clock import VirtualClock, VirtualLoop
@@ -49,13 +50,15 @@ class Desk:
         self.graph = graph or pair()
         self.policy = Policy.model_validate(policy or {})
         self.clock = VirtualClock()
-        self.circuits = Circuits(self.graph, self.policy, clock=self.clock.time)
+        self._steady = SteadyClock(self.clock.time)
+        """What all of health reads, as in an orchestrator: `clock` may be put back, or leap."""
+        self.circuits = Circuits(self.graph, self.policy, clock=self._steady.now)
         self.troubles: list[str] = []
         self.board = Board(
             self.graph,
             self.policy,
             self.circuits,
-            clock=self.clock.time,
+            clock=self._steady.now,
             report=self.troubles.append,
             **options,
         )
@@ -69,8 +72,8 @@ class Desk:
 
     @property
     def now(self) -> float:
-        """The time."""
-        return self.clock.now
+        """The time, as the board has it."""
+        return self._steady.now()
 
     def saw(self, node: str, *evidence: str, every: float = 0.0, seconds: float = 0.1, **details: Any) -> None:
         """Record outcomes of *node*, waiting *every* seconds before each, and tick as a driver does."""

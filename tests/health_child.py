@@ -24,7 +24,7 @@ from orchestrator.store import Store
 from tests.store_child import say
 
 GRAPH = Graph(nodes=(Node("a", provides=("v",)), Node("b", provides=("v",))), goals=(Goal("g", ("v",)),), name="g")
-POLICY = Policy.model_validate({"circuit": {"cooldown": "5m"}})
+POLICY = Policy.model_validate({"circuit": {"cooldown": "5m", "max_cooldown": "5m"}})
 
 
 class Member:

@@ -27,6 +27,7 @@ from orchestrator.health import Evidence, Outcome, Signal
 from orchestrator.health.load import ALIKE
 from orchestrator.health.monitors.headroom import headroom_factor
 from orchestrator.health.scouts import ALONE
+from orchestrator.health.signal import Effect
 from orchestrator.policy import Circuit
 from orchestrator.weight import Concern, View, declared_view
 from tests.boards import Desk, Says, pair
@@ -152,6 +153,29 @@ def test_many_changes_are_told_together() -> None:
     desk.wait(0.05)
     assert len(desk.shown["run"]) == 2
     assert desk.shown["run"][-1].gates == (("b", "dear"),)
+
+
+@pytest.mark.parametrize("effect", ["gate", "veto"])
+def test_what_a_monitor_bars_waits_for_no_storm(effect: Effect) -> None:
+    """Runs under way hear of it at the next look, and of its end, however many circuits have opened lately."""
+    monitor = Says()
+    desk = Desk(monitors=[monitor])
+    desk.start("run")
+    desk.saw("b", *["external"] * 5)
+    desk.wait(1.0)
+    shown = len(desk.shown["run"])
+    monitor.said = [Signal("risk", "alone", 0.95, "dear", effect)]
+    desk.check()
+    view = desk.shown["run"][-1]
+    assert len(desk.shown["run"]) == shown + 1
+    assert "alone" in dict(view.gates if effect == "gate" else view.vetoes)
+    monitor.said = []
+    desk.check()
+    assert "alone" not in {**dict(desk.shown["run"][-1].gates), **dict(desk.shown["run"][-1].vetoes)}
+    desk.saw("b", "ok")
+    told = len(desk.shown["run"])
+    desk.wait(1.0)
+    assert len(desk.shown["run"]) == told
 
 
 def test_a_run_that_cannot_be_told_keeps_nobody_from_being_told() -> None:
@@ -438,7 +462,7 @@ class Traffic(RuleBasedStateMachine):
 
     @rule()
     def starts(self) -> None:
-        """A run starts and sees everything that holds, within the bounds."""
+        """A run starts and sees everything that holds, no circuit that is not open any more, and what is in bounds."""
         name = f"run {self.started}"
         self.started += 1
         view = self.desk.start(name)
@@ -449,6 +473,8 @@ class Traffic(RuleBasedStateMachine):
             barred = dict(view.vetoes if signal.effect == "veto" else view.gates)
             assert signal.effect not in ("veto", "gate") or signal.node in barred
             assert signal.effect != "veto" or signal.open or signal.node not in view.open
+        for node, why in view.vetoes:
+            assert not why.startswith("circuit open") or self.desk.circuits.state(node) == "open"
         self.check_bounds(view)
 
     def check_bounds(self, view: View) -> None:
@@ -531,6 +557,24 @@ class Traffic(RuleBasedStateMachine):
         self.desk.wait(seconds)
         self.desk.check()
 
+    @rule(node=st.sampled_from(NODES))
+    def goes_down(self, node: str) -> None:
+        """Calls that were under way fail: a node that may be spared is taken out of use."""
+        if self.desk.circuits.state(node) == "closed":
+            self.desk.saw(node, "external", "external", run_id="another")
+
+    @rule(seconds=st.sampled_from([-1e6, -3600.0, -1.0, -0.001, 900.0, 1e6]))
+    def the_clock_jumps(self, seconds: float) -> None:
+        """The machine slept, or its clock is put back: that is a long time, or none. The monitor is asked again."""
+        before = self.desk.now
+        self.desk.clock.now += seconds
+        assert self.desk.now == pytest.approx(before + max(seconds, 0.0))
+        self.desk.wait(0.06)
+        self.desk.check()
+        self.desk.wait(16.0)
+        self.desk.check()
+        self.starts()
+
     @rule(
         said=st.lists(
             st.builds(
@@ -603,7 +647,7 @@ class Traffic(RuleBasedStateMachine):
 
 def test_the_law_of_the_board() -> None:
     """Whatever runs, nodes, monitors and time come up with, the invariants above hold, and all heals in the end."""
-    run_state_machine_as_test(Traffic, settings=settings(max_examples=40, stateful_step_count=30))
+    run_state_machine_as_test(Traffic, settings=settings(max_examples=100, stateful_step_count=30))
 
 
 PROGRAM = """

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from orchestrator.graph import Goal, Graph, Node
 from orchestrator.health import Outcome, Signal
+from orchestrator.health.monitors.contracts import Contracts
 from orchestrator.health.monitors.headroom import headroom_factor
 from orchestrator.health.monitors.latency import Latency
-from orchestrator.policy import Policy
+from orchestrator.health.window import Window
+from orchestrator.policy import Circuit, Health, Policy
 from tests.boards import Desk, Says, pair
 
 
@@ -165,11 +167,11 @@ def test_what_is_left_fills_up_again() -> None:
 
 
 def test_broken_contracts_weigh_more_and_then_bar() -> None:
-    """One in three broken: a factor of 1.5. Most of them broken: out of use for a cooldown, which then doubles."""
+    """Some broken: the factor of so many failures. Most of them: out of use for a cooldown, which then doubles."""
     desk = Desk()
     desk.saw("a", "contract", "ok", "ok")
     assert said(desk, "contract")["a"].effect == "factor"
-    assert said(desk, "contract")["a"].factor == pytest.approx(1.5)
+    assert said(desk, "contract")["a"].factor == pytest.approx((20 + 3) / (20 + 2))
     desk.saw("a", *["contract"] * 4)
     assert (said(desk, "contract")["a"].effect, said(desk, "contract")["a"].open) == ("veto", True)
     assert desk.circuits.state("a") == "closed"
@@ -181,6 +183,45 @@ def test_broken_contracts_weigh_more_and_then_bar() -> None:
     desk.wait(2)
     desk.saw("a", *["ok"] * 30, every=5.0)
     assert said(desk, "contract") == {}
+
+
+@given(st.integers(1, 60), st.lists(st.booleans(), max_size=60), st.floats(0, 90))
+def test_a_broken_contract_weighs_as_much_as_a_failure(prior: int, results: list[bool], age: float) -> None:
+    """The factor is that of the posterior success rate over the same results, now and later, if worth a word."""
+    contracts, window = Contracts(Circuit(), {}, prior), Window(Circuit().window, Health().latency)
+    for at, kept in enumerate(results):
+        contracts.record(Outcome("a", "ok" if kept else "contract", float(at)))
+        if kept:
+            window.succeeded(float(at), 0.0)
+        else:
+            window.failed(float(at), "external", 0.0)
+    now = len(results) + age
+    expected = 1 / window.figures(now, 1.0, prior).success
+    found = [signal.factor for signal in contracts.signals(now)]
+    assert found == ([pytest.approx(min(expected, 50.0))] if expected >= 1 / 0.98 else [])
+
+
+def test_one_bad_answer_of_many_is_no_rate() -> None:
+    """After two hundred good answers a bad one is not worth a word; the first answer of all is worth a little."""
+    desk = Desk()
+    desk.saw("a", *["ok"] * 200, every=0.1)
+    desk.saw("a", "contract")
+    assert said(desk, "contract") == {}
+    desk.saw("b", "contract")
+    assert 1 < said(desk, "contract")["b"].factor < 1.1
+    desk.wait(60)
+    assert said(desk, "contract") == {}
+
+
+def test_a_node_that_was_good_is_barred_for_bad_answers_in_a_row() -> None:
+    """As many as open a circuit do, however many good ones came before; one good one between them ends the row."""
+    desk = Desk()
+    desk.saw("a", *["ok"] * 50, every=0.1)
+    desk.saw("a", *["contract"] * 4)
+    desk.saw("a", "ok", *["contract"] * 4)
+    assert said(desk, "contract")["a"].effect == "factor"
+    desk.saw("a", "contract")
+    assert said(desk, "contract")["a"].effect == "veto"
 
 
 def test_a_lone_node_is_not_barred_for_its_contracts() -> None:

@@ -194,6 +194,34 @@ def _two(calls: list[str], effect: Any = "read") -> list[Any]:
     return [bad, good]
 
 
+async def test_trap_15_a_clock_that_is_put_back_keeps_no_node_out() -> None:
+    """The circuit, the board and what is beside them all go on from where they were: the node is soon in use again."""
+    calls: list[str] = []
+    now, down = [10_000.0], [True]
+
+    @tool(provides="page", effect="read", units=1, retry={"attempts": 1})
+    async def near() -> str:
+        calls.append("near")
+        if down:
+            raise ConnectionError
+        return "page"
+
+    @tool(provides="page", effect="read", units=5)
+    async def far() -> str:
+        return "page"
+
+    async with Orchestrator([near, far], {"read": ["page"]}, clock=lambda: now[0]) as orchestrator:
+        for _ in range(6):
+            assert (await orchestrator.run()).route == ("far",)
+        assert calls == ["near"] * 5
+        down.clear()
+        now[0] -= 3600.0
+        assert (await orchestrator.run()).route == ("far",)
+        now[0] += 5.1
+        assert (await orchestrator.run()).route == ("near",)
+        assert [row.state for row in orchestrator.health()] == ["closed", "closed"]
+
+
 async def test_trap_17_the_callers_span_is_the_parent_and_stays_open(spans: tuple[Any, InMemorySpanExporter]) -> None:
     """A stream that is read under a span of the caller's, and left early, is a child of it and does not end it."""
     tracer, exporter = spans

@@ -197,3 +197,24 @@ goals: [{name: found, values: [page]}]
     assert sum(result.outcome == "met" for result in results) > 290
     assert [drill.run(seed=seed) for seed in range(20)] == results[:20]
     assert not any(simulation("default", text).run(seed=seed).attempts[0].error for seed in range(20))
+
+
+@pytest.mark.parametrize(
+    ("group", "figures", "told"),
+    [
+        ("circuit", {"cooldown": "90s", "max_cooldown": "10s"}, "`cooldown` is 90s, and `max_cooldown` only 10s"),
+        ("retry", {"backoff": "6s"}, "`backoff` is 6s, and `max_backoff` only 5s"),
+        ("health", {"quiet": "300ms"}, "`quiet` is 300ms, and `short` only 200ms"),
+        ("health", {"long": "100ms"}, "`short` is 200ms, and `long` only 100ms"),
+    ],
+)
+def test_what_is_at_most_something_else_is_no_more_than_it(group: str, figures: dict[str, str], told: str) -> None:
+    """A figure above its own ceiling would be ignored: it is one error that names both and a fix."""
+    with pytest.raises(ValueError, match="1 validation error") as caught:
+        Policy.model_validate({group: figures})
+    assert told in str(caught.value)
+    low = told.split("`")[1]
+    high = told.split("`")[3]
+    least = told.split(" ")[2].rstrip(",")
+    assert f"write `{high}: {least}` or more, or a shorter `{low}`" in str(caught.value)
+    Policy.model_validate({group: {**figures, high: least}})

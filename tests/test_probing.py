@@ -235,6 +235,49 @@ def test_a_broken_monitor_is_survived(world: World, broken: Any) -> None:
     assert "sk-secret" not in world.reports[0]
 
 
+def test_what_runs_first_waits_until_every_monitor_was_asked(world: World) -> None:
+    """All who come before the first checks are over wait together; whoever comes later waits for nothing."""
+    waited: list[float] = []
+
+    class Slow:
+        async def check(self) -> None:
+            await asyncio.sleep(2.0)
+
+    async def first() -> None:
+        probing.start()
+        await probing.known()
+        waited.append(world.clock.now)
+
+    async def main() -> None:
+        await asyncio.gather(first(), first())
+        assert waited == [2.0, 2.0]
+        await first()
+        assert waited == [2.0, 2.0, 2.0]
+        await probing.aclose()
+        await first()
+        assert waited[3] == pytest.approx(4.0)
+        await probing.aclose()
+
+    probing = world.probing(watchers=[Scripted(), Slow(), Scripted(RuntimeError())])
+    world.clock.run(main)
+
+
+def test_a_monitor_that_does_not_stop_holds_the_first_runs_up_for_a_time_at_most(world: World) -> None:
+    """Nobody waits for it beyond the five seconds that the first ones did."""
+
+    async def main() -> None:
+        probing.start()
+        await asyncio.sleep(1.0)
+        await probing.known()
+        assert world.clock.now == pytest.approx(5.0)
+        await probing.known()
+        assert world.clock.now == pytest.approx(5.0)
+        await probing.aclose()
+
+    probing = world.probing(watchers=[Scripted("hang")])
+    world.clock.run(main)
+
+
 # -------------------------------------------------------------------------------------------------- the loop, the board
 
 

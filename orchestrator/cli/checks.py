@@ -198,9 +198,7 @@ class Patient:
             yield Check("references", "ok", "every function is found and fits")
 
     def _findings(self, file: Path, orchestrator: Orchestrator) -> Check:
-        from orchestrator.lint import report
-
-        found = report(orchestrator.graph, declared_inputs=orchestrator.spec.inputs is not None)
+        found = orchestrator.findings()
         told = [f"{count} {kind}{'s' * (count > 1)}" for kind in ("error", "warning") if (count := found.count(kind))]
         graph = orchestrator.graph
         text = f"{file}: {len(graph.nodes)} nodes, {len(graph.goals)} goals"

@@ -141,19 +141,19 @@ def _recalled(
     from orchestrator.spec.defaults import probed
     from orchestrator.weight import declared_view
 
-    snapshot, age = next(((circuits_of(each.data), each.age) for each in found), (None, 0.0))
+    saved, age = next(((each.data, each.age) for each in found if circuits_of(each.data) is not None), ({}, 0.0))
     told = going_on(outages)
-    if snapshot is None and not told:
+    if not saved and not told:
         return None
     graph, policy, spec = orchestrator.graph, orchestrator.policy, orchestrator.spec
     terms = Terms(graph, policy, own_circuits(spec, policy))
     try:
-        revived = Revived(terms, snapshot, age, probed=probed(spec))
+        revived = Revived(terms, saved, age, probed=probed(spec))
     except (AttributeError, KeyError, TypeError, ValueError):
         return None  # saved by another version: the next process measures afresh
     for outage in told:
         revived.hear(outage.node, outage.state, outage.seconds, outage.reason)
     redact = orchestrator.redactor.redact
     rows = tuple(redact(row) for row in revived.board.rows())
-    age = age if snapshot is not None else min(each.ago for each in told)
+    age = age if saved else min(each.ago for each in told)
     return KnownHealth(age, rows, declared_view(graph, policy.objective), redact(seen(revived.board)))

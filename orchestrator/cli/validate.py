@@ -10,7 +10,6 @@ import click
 from orchestrator.cli.output import Exit, print_json
 from orchestrator.cli.progress import reading
 from orchestrator.errors import SpecError
-from orchestrator.lint import report
 
 if TYPE_CHECKING:
     from orchestrator.runtime import Orchestrator
@@ -39,7 +38,7 @@ def command(files: tuple[Path, ...], strict: bool, no_resilience: bool, as_json:
             if not as_json:
                 click.echo(str(error), err=True)
             continue
-        found = report(orchestrator.graph, declared_inputs=orchestrator.spec.inputs is not None)
+        found = orchestrator.findings()
         sound = found.count("error") == 0 and not (strict and found.count("warning"))
         valid = valid and sound
         documents.append({"file": str(file), "valid": sound, "problems": [], **found.as_dict()})

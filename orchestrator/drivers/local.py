@@ -357,7 +357,7 @@ class LocalRun:
         records: list[Record] = []
         facts: list[Fact] = [*(self._answers or (RunResumed(),))]
         if view is not None:
-            facts.append(ViewChanged(view))
+            facts.insert(0 if self._answers else 1, ViewChanged(view))  # an answer may set off what is barred by now
         for fact in facts:
             records += self.machine.feed(fact, self._at).records
         self.checkpoint("decided")

@@ -1,13 +1,15 @@
 """What goes on beside runs: active probes, users' monitors, the event loop's lag, and the board's own time.
 
 All of it lives on one event loop, as tasks and timers that belong to no run: a run that is cancelled takes none of it
-along, and nothing here is waited for by a run. Whatever is called is bounded by a time, and by the next call at the
+along. Runs wait for nothing here, but the first ones for what users' monitors say first: a gate that is not known yet
+is one that is not obeyed. Whatever is called is bounded by a time, and by the next call at the
 latest it is known whether it ignores its cancellation; then it counts as late again and is not called a second time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import math
 import os
@@ -41,6 +43,8 @@ WATCHER_EVERY = 1.0
 """Seconds between two checks of a monitor."""
 WATCHER_SECONDS = 10.0
 """Time for one check. The board bounds it as well, by less; this is for what ignores that."""
+FIRST_SECONDS = 5.0
+"""How long the first runs wait for the first check of each monitor."""
 CLOSE_SECONDS = 1.0
 """How long closing waits for calls that were cancelled."""
 
@@ -127,10 +131,18 @@ class Probing:
         self._errors = errors
         self._seed = seed
         self._threads = Threads(limited=False)
+        watchers = tuple(watchers)
         self._rounds: list[Callable[[], Coroutine[Any, Any, None]]] = [
             *(partial(self._probe, node, probe) for node, probe in sorted(probes.items())),
-            *(partial(self._watch, watcher) for watcher in watchers),
+            *(partial(self._watch, number, watcher) for number, watcher in enumerate(watchers)),
         ]
+        self._all = frozenset(range(len(watchers)))
+        self._answered: set[int] = set()
+        """Numbers of the monitors that have been asked since all this began."""
+        self._known = asyncio.Event()
+        """Set once all of them have."""
+        self._wait_until = math.inf
+        """Until when runs wait for that, by the loop's time."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._beat: asyncio.TimerHandle | None = None
@@ -152,7 +164,8 @@ class Probing:
             self._forget()
         running = asyncio.get_running_loop()
         if self._loop is None:
-            self._loop = running
+            self._loop, self._answered = running, set()
+            self._known, self._wait_until = asyncio.Event(), running.time() + FIRST_SECONDS  # of this loop, both
             # Not in the context of the run that happens to be first: its trace is not ours.
             self._context = contextvars.Context()
             self._beat = running.call_later(LAG_EVERY, self._measure, running.time() + LAG_EVERY, context=self._context)
@@ -163,6 +176,24 @@ class Probing:
             if number not in self._tasks:
                 task = self._tasks[number] = running.create_task(round_(), context=self._context)
                 task.add_done_callback(partial(self._ended, number))
+
+    async def known(self) -> None:
+        """Wait until every monitor of a user has been asked once since all this began, or for a time at most.
+
+        One that gives no answer in its time, or is broken, counts as asked: it has been reported.
+        """
+        loop, known = self._loop, self._known
+        if loop is None or known.is_set() or not self._all:
+            return
+        left = self._wait_until - loop.time()
+        if left <= 0:
+            return
+        waiting = known.wait()
+        with contextlib.suppress(TimeoutError, RuntimeError):  # that loop has ended just now
+            if loop is asyncio.get_running_loop():
+                await asyncio.wait_for(waiting, left)
+            else:
+                await asyncio.wait_for(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(waiting, loop)), left)
 
     async def aclose(self) -> None:
         """End all of it. It may be started again."""
@@ -270,7 +301,7 @@ class Probing:
 
     # ---------------------------------------------------------------------------------------------------- the monitors
 
-    async def _watch(self, watcher: Watcher) -> None:
+    async def _watch(self, number: int, watcher: Watcher) -> None:
         """Have a monitor asked for ever what holds."""
         name = getattr(watcher, "name", type(watcher).__name__)
         check = Bounded(partial(invoke, watcher.check, self._threads), WATCHER_SECONDS)
@@ -280,6 +311,9 @@ class Probing:
             except Exception as error:
                 ill = "does not stop when told to" if isinstance(error, TimeoutError) else f"raised {_name(error)}"
                 self._report(f"monitor {name} {ill}; it is asked again, and runs go on without it")
+            self._answered.add(number)
+            if self._answered >= self._all:
+                self._known.set()
             self.look()
             await asyncio.sleep(WATCHER_EVERY)
 

@@ -95,6 +95,7 @@ class Board:
         """The monitors of users: the `check` of each is awaited in the background, again and again."""
         peers = peers_of(graph)
         self._watching = Watching(graph, policy, circuits, self._base, peers, self.watchers)
+        self.monitors = self._watching  # what they have learnt is saved beside the circuits
         self._weighing = Weighing(graph, policy, circuits, self._watching.latency, peers)
         patience = ALONE * policy.circuit.cooldown
         self._leases = Leases(circuits, patience)
@@ -280,8 +281,8 @@ class Board:
 
     def _look(self, now: float) -> None:
         before, self._looked_at = self._watching.picture, now
-        if self._watching.look(now):
-            self._news = self._news.changed(now)
+        if moved := self._watching.look(now):
+            self._news = self._news.urgent(now) if moved == "word" else self._news.changed(now)
         after = self._watching.picture
         for name in dict.fromkeys((*before.factors, *after.factors)):
             if before.factors.get(name) != after.factors.get(name):

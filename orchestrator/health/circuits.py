@@ -258,19 +258,16 @@ class Circuits:
             "version": VERSION,
             "nodes": {name: standing.snapshot(now) for name, standing in self._nodes.items()},
             "budgets": {key: budget.tokens for key, budget in self._budgets.items()},
+            "groups": self._groups.snapshot(now),
         }
 
     def restore(self, data: dict[str, Any], *, age: float) -> None:
         """Take over what `snapshot` wrote, in this or another process.
 
-        Everything goes on as if the time since then had been spent here: figures have faded, a circuit whose cooldown
-        is over is half-open, a lost lease has expired. Nodes that are gone are left aside, and so is data of another
-        version: health is then measured afresh. If the graph has changed so that a group cannot spare a node any more,
-        its circuit is closed.
-
-        Args:
-            data: The snapshot.
-            age: Seconds since it was taken.
+        Everything goes on as if the *age* in seconds of the snapshot had been spent here: figures have faded, a circuit
+        whose cooldown is over is half-open, a lost lease has expired. Nodes that are gone are left aside, and so is
+        data of another version. If the graph has changed so that a group cannot spare a node any more, its circuit is
+        closed.
         """
         if data.get("version") != VERSION:
             return
@@ -292,6 +289,7 @@ class Circuits:
             if self._nodes[name].unauthorised:
                 self._groups.take_out(name)
             self._await_changes(self._nodes[name], now)
+        self._groups.restore(data.get("groups", {}), then)
         for key, tokens in data["budgets"].items():
             if key in self._budgets:
                 self._budgets[key].tokens = min(max(tokens, 0.0), self._budgets[key].size)

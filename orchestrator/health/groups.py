@@ -8,6 +8,8 @@ when each of its nodes has failed as often as opens a circuit since anything in 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from orchestrator.graph import Graph
 
@@ -81,6 +83,20 @@ class Groups:
             failed = self._failed.setdefault(value, {})
             failed[node] = failed.get(node, 0) + 1
             self._failed_at[value] = now
+
+    def snapshot(self, now: float) -> dict[str, Any]:
+        """Return the failures of each group as JSON-ready data, with every time as an age."""
+        return {
+            value: {"failed": dict(failed), "at": now - self._failed_at[value]}
+            for value, failed in self._failed.items()
+        }
+
+    def restore(self, data: Mapping[str, Any], then: float) -> None:
+        """Take over what `snapshot` wrote, of members that are still there; *then* is when its ages hold."""
+        for value, each in data.items():
+            failed = {name: count for name, count in each["failed"].items() if name in self._members.get(value, ())}
+            if failed:
+                self._failed[value], self._failed_at[value] = failed, then - each["at"]
 
     def dark(self, failures: int, since: float) -> tuple[str, ...]:
         """Return the values whose groups are dark, if *failures* in a row open one circuit. A lone node is no group.

@@ -7,8 +7,9 @@ The state machine of RFC 8405, which routers use so that a flapping link does no
     long   changes are published `long` after the first of them
     any    `hold` without a change, and all is quiet again
 
-A wait that has begun is never put off, so that nothing starves. A failed call in hand never waits for any of it: that
-is an exclusion of its own run.
+A wait that has begun is never put off, so that nothing starves. What a monitor of a user bars waits for none of it:
+it is somebody's word and no flapping measurement, and may keep a call from being made. A failed call in hand never
+waits for any of it either: that is an exclusion of its own run.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ class Publication:
             return replace(at, state="short", due=due, learnt=now + self.waits.learn, calm=calm)
         wait = self.waits.short if at.state == "short" else self.waits.long
         return replace(at, due=now + wait if at.due is None else at.due, calm=calm)
+
+    def urgent(self, now: float) -> Publication:
+        """Something has changed that cannot wait; it says nothing about a storm, and all that waits goes with it."""
+        return replace(self.elapsed(now), due=now)
 
     def elapsed(self, now: float) -> Publication:
         """Time has gone by."""

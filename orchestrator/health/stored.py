@@ -24,10 +24,8 @@ from orchestrator.health.rows import HealthRow
 from orchestrator.health.signal import Signal
 from orchestrator.policy import Circuit, Policy
 
-__all__ = ("Known", "Revived", "Terms", "circuits_of", "document", "known")
+__all__ = ("Known", "Revived", "Terms", "circuits_of", "document", "known", "monitors_of")
 
-CIRCUIT = "circuit"
-"""The monitor whose word the circuits themselves give again."""
 LATEST = 10
 """Changes of attention that are saved."""
 
@@ -66,10 +64,11 @@ def document(terms: Terms, circuits: Circuits, board: Board, now: float) -> dict
         board: The board.
         now: Seconds on their clock.
     """
-    signals = [signal for signal in board.signals() if signal.monitor != CIRCUIT]
+    signals = [signal for signal in board.signals() if signal in board.monitors.passing]
     return {
         **terms.data,
         "circuits": circuits.snapshot(),
+        "monitors": board.monitors.snapshot(now),
         "signals": [{**asdict(each), "left": _left(each, board.ends(each), now, terms.policy)} for each in signals],
         "factors": {row.node: row.factor for row in board.rows() if row.factor != 1.0},
         "attended": [
@@ -81,7 +80,7 @@ def document(terms: Terms, circuits: Circuits, board: Board, now: float) -> dict
 
 def _left(signal: Signal, end: float | None, now: float, policy: Policy) -> float:
     """Return for how many seconds a signal holds if nobody says it again."""
-    fades = {"lag": policy.health.hold, "headroom": REFILL, "contract": policy.circuit.window}
+    fades = {"lag": policy.health.hold, "headroom": REFILL}
     longest = fades.get(signal.monitor, policy.health.stale)
     return longest if end is None else min(end - now, longest)
 
@@ -92,24 +91,30 @@ def circuits_of(data: Mapping[str, Any]) -> dict[str, Any] | None:
     return circuits if isinstance(circuits, dict) else None
 
 
+def monitors_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the snapshot of the monitors; an empty one where there is none."""
+    monitors = data.get("monitors")
+    return monitors if isinstance(monitors, dict) else {}
+
+
 class Revived:
     """Circuits and a board as those of a process that starts now, from what was saved.
 
     Args:
         terms: What they are made from.
-        circuits: The snapshot; None: nothing was saved.
-        age: Seconds since it was taken.
+        data: What was saved; empty: nothing was.
+        age: Seconds since then.
         probed: Nodes with an active probe.
     """
 
-    def __init__(
-        self, terms: Terms, circuits: dict[str, Any] | None, age: float, *, probed: Iterable[str] = ()
-    ) -> None:
+    def __init__(self, terms: Terms, data: Mapping[str, Any], age: float, *, probed: Iterable[str] = ()) -> None:
         # Time stands still: all is as of now.
         self._circuits = Circuits(terms.graph, terms.policy, clock=lambda: 0.0, overrides=terms.overrides)
         self.board = Board(terms.graph, terms.policy, self._circuits, clock=lambda: 0.0, probed=tuple(probed))
+        circuits = circuits_of(data)
         if circuits is not None:
             self._circuits.restore(circuits, age=age)
+            self.board.monitors.restore(monitors_of(data), -max(age, 0.0))
             self.board.look(restored=True)
 
     def hear(self, node: str, state: str, seconds: float | None, reason: str) -> None:
@@ -133,7 +138,7 @@ def known(data: Mapping[str, Any], age: float) -> Known | None:
     """Return what was saved as it is *age* seconds later, if nothing else has happened; None of another version's."""
     try:
         terms = Terms.read(data)
-        board = Revived(terms, data["circuits"], age).board
+        board = Revived(terms, data, age).board
         said = [_signal(each) for each in data["signals"] if each["left"] > age]
         factors = data["factors"] if age <= terms.policy.health.stale else {}
         rows = tuple(_with(row, said, factors) for row in board.rows())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from orchestrator.graph import Graph
 from orchestrator.health.attention import Attention
@@ -24,6 +25,9 @@ from orchestrator.weight import Concern, View
 
 __all__ = ("Picture", "Watching")
 
+VERSION = 1
+"""Of a snapshot."""
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -38,6 +42,8 @@ class Picture:
     limited: tuple[str, ...] = ()
     """Nodes that are to get only a share of their traffic."""
     spent: tuple[str, ...] = ()
+    words: tuple[tuple[str, str], ...] = ()
+    """What monitors of users bar: (veto or gate, node)."""
 
     def bars_like(self, other: Picture) -> bool:
         """Return whether the same nodes are barred as in *other*, in whichever words."""
@@ -79,15 +85,21 @@ class Watching:
         self.attention = Attention()
         self.ends: dict[Signal, float] = {}
         """When a signal will not hold any more, of those whose monitor knows."""
+        self.passing: tuple[Signal, ...] = ()
+        """What does not follow from what is saved, so that the next process will not know it."""
         self.picture = Picture()
         self.good_until: float | None = None
         """When time alone will change the picture."""
         # These say what a node is worth. The others are apart: vetoes, or seconds and shares that are figures already.
-        judges: tuple[Watch, ...] = (Contracts(policy.circuit, peers), Domains(graph, policy.circuit, circuits))
-        others: tuple[Watch, ...] = (Outcomes(circuits, peers), self.latency, self.headroom, self.lag)
+        self.contracts = Contracts(policy.circuit, peers, policy.health.prior)
+        judges: tuple[Watch, ...] = (self.contracts, Domains(graph, policy.circuit, circuits))
+        outcomes = Outcomes(circuits, peers)
+        others: tuple[Watch, ...] = (outcomes, self.latency, self.headroom, self.lag)
+        self._saved: tuple[Says, ...] = (outcomes, self.contracts, self.latency)
         # The others take no note of outcomes.
         self._unhurried: tuple[Watch, ...] = (*judges, self.headroom)
         self._watches: tuple[Watch, ...] = (*judges, self.latency, self.headroom)
+        self._users = users
         self._judges: tuple[Says, ...] = (*judges, *users)
         self._others: tuple[Says, ...] = others
 
@@ -102,8 +114,8 @@ class Watching:
         spent = outcome.node in self.picture.spent and outcome.node not in self._base.spent
         return news or self._circuits.retryable(outcome.node) == spent
 
-    def look(self, now: float) -> bool:
-        """Ask every monitor; True if other nodes are barred than before."""
+    def look(self, now: float) -> Literal["word", "bars"] | None:
+        """Ask every monitor; tell if others are barred than before, and first of all by a user's word."""
         before = self.picture
         said = {each: tuple(each.signals(now)) for each in (*self._judges, *self._others)}
         judged = [signal for each in self._judges for signal in said[each]]
@@ -117,12 +129,37 @@ class Watching:
             self._named(lambda name: name not in effects.vetoes and self._circuits.state(name) == "half_open"),
             self._named(lambda name: self._circuits.share(name) < 1.0),
             self._named(lambda name: name in self._base.spent or not self._circuits.retryable(name)),
+            _barring(signal for each in self._users for signal in said[each]),
         )
         self.attention.compete(signals, now)
         times = {each: at for each in said if (at := each.next_change(now)) is not None and at > now}
         self.good_until = min(times.values(), default=None)
         self.ends = {signal: at for each, at in times.items() for signal in said[each]}
-        return not self.picture.bars_like(before)
+        self.passing = tuple(signal for each in said if each not in self._saved for signal in said[each])
+        if self.picture.words != before.words:
+            return "word"
+        return None if self.picture.bars_like(before) else "bars"
+
+    def snapshot(self, now: float) -> dict[str, Any]:
+        """Return what monitors have learnt, and nobody else knows, as JSON-ready data; times are ages."""
+        return {
+            "version": VERSION,
+            "contracts": self.contracts.snapshot(now),
+            "latency": self.latency.snapshot(now),
+        }
+
+    def restore(self, data: Mapping[str, Any], then: float, *, leave: Collection[str] = ()) -> None:
+        """Take over what `snapshot` wrote, in this or another process, as the circuits do.
+
+        Args:
+            data: The snapshot; one of another version is left aside.
+            then: When its ages hold.
+            leave: Nodes to leave as they are.
+        """
+        if data.get("version") == VERSION:
+            wanted = [name for name in self._nodes if name not in leave]
+            for monitor, known in ((self.contracts, data["contracts"]), (self.latency, data["latency"])):
+                monitor.restore({name: known[name] for name in wanted if name in known}, then)
 
     @property
     def concern(self) -> Concern | None:
@@ -132,3 +169,8 @@ class Watching:
 
     def _named(self, holds: Callable[[str], bool]) -> tuple[str, ...]:
         return tuple(name for name in self._nodes if holds(name))
+
+
+def _barring(signals: Iterable[Signal]) -> tuple[tuple[str, str], ...]:
+    """Return the vetoes and gates among *signals*, whatever their reasons."""
+    return tuple(sorted(dict.fromkeys((each.effect, each.node) for each in signals if each.effect in ("veto", "gate"))))

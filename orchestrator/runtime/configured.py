@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -23,6 +25,7 @@ from orchestrator.simulate import Simulation
 if TYPE_CHECKING:
     from orchestrator.escalation import DecisionModel
     from orchestrator.faults import FaultPlan
+    from orchestrator.findings import Report
     from orchestrator.nodes.binding import Bindings
     from orchestrator.nodes.python import RawCall
     from orchestrator.resilience import Resilience
@@ -63,6 +66,7 @@ class Configured:
         secrets = frozenset() if loaded is None else loaded.secrets
         self._resolved = resolved
         self._functions = functions
+        self._is_file = loaded is not None
         self._places = None if loaded is None else loaded.places
         self._clock = clock
         self._redactor = Redactor.from_environment(secrets, os.environ if environ is None else environ)
@@ -124,6 +128,18 @@ class Configured:
         """What the graph was made from."""
         return self._resolved.spec
 
+    @property
+    def health_name(self) -> str:
+        """What the nodes' health is saved, shared and measured under: the name of the graph.
+
+        A graph made in code without a name is called `graph`, as all such are: the names of its nodes tell it from
+        others, which have nodes of the same name that are something else.
+        """
+        if self._is_file or self.spec.name is not None:
+            return self.graph.name
+        names = json.dumps(list(self.graph.by_name))
+        return f"{self.graph.name}-{hashlib.blake2b(names.encode(), digest_size=4).hexdigest()}"
+
     def down(self, names: Iterable[str]) -> dict[str, str]:
         """Return the exclusions of a run that does without some nodes; raises `InputError` for unknown ones."""
         names = list(names)
@@ -177,6 +193,16 @@ class Configured:
             SpecError: Something does not fit; holds every problem.
         """
         self._bound()
+
+    def findings(self) -> Report:
+        """Look the graph over for what its author may not have meant; calls nothing."""
+        from orchestrator.lint import report
+        from orchestrator.spec.defaults import probe_of
+
+        spec, heard = self.spec, self.policy.health.use
+        nodes = {} if heard else {**spec.tools, **spec.agents}
+        unheard = [name for name, node in nodes.items() if probe_of(node, spec.defaults) is not None]
+        return report(self.graph, declared_inputs=spec.inputs is not None, unheard=unheard)
 
     def _with_faults(self, faults: FaultPlan | None, seed: int) -> Bindings:
         from orchestrator.faults import drilled

@@ -18,6 +18,7 @@ from orchestrator.drivers.answers import Ask
 from orchestrator.drivers.beside import Beside
 from orchestrator.drivers.lanes import Lanes
 from orchestrator.drivers.runs import Runs
+from orchestrator.errors import Problem, SpecError
 from orchestrator.events import Record, RunStarted
 from orchestrator.run import Foreseen
 from orchestrator.runtime.configured import Bind, Configured
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.health import Monitor
     from orchestrator.health.rows import HealthRow
     from orchestrator.nodes.binding import Bindings
+    from orchestrator.policy import Policy
     from orchestrator.runtime.vitals import Vitals
     from orchestrator.store import Store
     from orchestrator.weight import View
@@ -52,6 +54,15 @@ def _begin(run_id: str | None, seed: int | None, faults: FaultPlan | None) -> tu
     return run_id, seed, faults
 
 
+def _heard(monitors: Iterable[Monitor], policy: Policy) -> tuple[Monitor, ...]:
+    """Return the monitors, if anybody hears them: a gate that nobody obeys is worse than none."""
+    monitors = tuple(monitors)
+    if monitors and not policy.health.use:
+        message = "monitors= has no effect: the policy says health.use: false, so that no run would hear of them"
+        raise SpecError((Problem("unheard-monitors", message, help="set health.use: true, or pass no monitors"),))
+    return monitors
+
+
 class Connected(Configured):
     """A configured graph, connected; the base of `Orchestrator`, which runs it."""
 
@@ -72,7 +83,7 @@ class Connected(Configured):
         self._model = model
         self._own_model = model is None
         self._ask = ask
-        self._monitors = tuple(monitors)
+        self._monitors = _heard(monitors, self.policy)
         self._process: Vitals | None = None
         self._alone = False
         self._lanes = Lanes(self.policy.overload, clock=self._clock)
@@ -168,6 +179,7 @@ class Connected(Configured):
                 self.graph,
                 self.policy,
                 self.spec,
+                name=self.health_name,
                 base=self._blueprint.view,
                 clock=self._clock,
                 monitors=self._monitors,
@@ -182,10 +194,12 @@ class Connected(Configured):
         return self._process
 
     async def ready(self) -> None:
-        """Wait, for two seconds at most, until it is known how nodes were in earlier processes, and are in others.
+        """Wait until it is known how nodes were in earlier processes, are in others, and are by the users' monitors.
 
-        Only the first runs have something to wait for, and only with a store and a policy that gives health a say.
-        Whatever runs does so itself, but `start`, which cannot.
+        Only the first runs have something to wait for: with a store, for two seconds at most; with monitors, until each
+        has been asked once, for five seconds at most, because a gate or veto holds from the first run on. A node that
+        declares a probe is not waited for: before there is reason for doubt it may be used. Whatever runs does so
+        itself, but `start`, which cannot.
         """
         vitals = self._vitals()
         if vitals is not None:

@@ -55,12 +55,17 @@ class Orchestrator(Connected):
         environ: The environment whose secrets are kept out of errors and traces; default: the process's own.
         store: Where every run is recorded: a path, a URL (``sqlite:///…``, ``postgresql://…``) or an open `Store`;
             default: nowhere, and a run that its process does not outlive is lost. What is known of nodes is saved there
-            too, and told to all that run the same graph on it, where the policy gives health a say.
+            too, and told to all that run the same graph on it, where the policy gives health a say; the graph's
+            ``name`` says which is the same, and without one the names of its nodes do.
         model: Decides where no route is left, if the policy says so; default: the one that the policy names.
         ask: Called with all open questions when people are needed; default: the run ends `waiting`.
-        monitors: Watch nodes in the background, outside runs; see `orchestrator.health.Monitor`.
-        errors: What exceptions mean, by class or its name: evidence, or a map as under ``errors:`` in a graph file.
+        monitors: Watch nodes in the background, outside runs; see `orchestrator.health.Monitor`. Each is asked once
+        before the first run.
+    errors: What exceptions mean, by class or its name: evidence, or a map as under ``errors:`` in a graph file.
         rest: Other top-level keys of a graph file, such as ``edges``.
+
+    Raises:
+        SpecError: The tools and goals make no graph, or there are monitors under a policy that hears none.
     """
 
     def __init__(
@@ -124,7 +129,8 @@ class Orchestrator(Connected):
             errors: See there; they come before those of the file.
 
         Raises:
-            SpecError: Something is wrong with the file; holds every problem with its place.
+            SpecError: Something is wrong with the file; holds every problem with its place. Or there are monitors under
+                a policy that hears none.
         """
         resolved, loaded = load(path, policy, environ=environ, imports=imports, decider=model, errors=errors)
         self = cls.__new__(cls)
@@ -180,7 +186,7 @@ class Orchestrator(Connected):
         """Prepare a run on the running event loop, without starting it: for callers that want to cancel it.
 
         The arguments are those of `run`, and *on_record*: called with every record as it happens, on the event loop; it
-        must be quick and not raise. What other processes know of nodes is known here after `ready`.
+        must be quick and not raise. What other processes and monitors know of nodes is known here after `ready`.
         """
         from orchestrator.drivers.local import LocalRun
         from orchestrator.drivers.values import Values

@@ -19,7 +19,8 @@ from orchestrator.health import Monitor, Outcome
 from orchestrator.health.board import Board
 from orchestrator.health.circuits import Circuits
 from orchestrator.health.hearsay import heard_reason
-from orchestrator.health.stored import Terms, circuits_of, document
+from orchestrator.health.steady import SteadyClock
+from orchestrator.health.stored import Terms, circuits_of, document, monitors_of
 from orchestrator.nodes.binding import BoundProbe
 from orchestrator.nodes.meaning import Meaning
 from orchestrator.policy import Policy
@@ -44,8 +45,9 @@ class Vitals:
         graph: The graph.
         policy: The policy.
         spec: What the graph was made from: nodes may have circuits of their own.
+        name: What all this is saved, shared and measured under.
         base: The declared view.
-        clock: Returns seconds; only differences matter.
+        clock: Returns seconds; only differences matter, and one that is put back is taken as having stood still.
         monitors: Of users.
         probes: How nodes are probed.
         errors: What classes of exceptions mean, beside what is known of them anyway.
@@ -61,6 +63,7 @@ class Vitals:
         policy: Policy,
         spec: GraphSpec,
         *,
+        name: str,
         base: View,
         clock: Callable[[], float],
         monitors: Iterable[Monitor] = (),
@@ -71,6 +74,7 @@ class Vitals:
         now: Callable[[], float],
         redact: Callable[[Any], Any],
     ) -> None:
+        clock = SteadyClock(clock).now  # one for all that health reads: what it compares has been read from it
         seed = os.getpid()  # processes that fail together shall not come back together
         self._terms = Terms(graph, policy, defaults.circuits_of(spec, policy))
         self.circuits = Circuits(graph, policy, clock=clock, seed=seed, overrides=self._terms.overrides)
@@ -87,7 +91,7 @@ class Vitals:
         self._clock = clock
         self._redact = redact
         self._report = report
-        self._graph_name = graph.name
+        self._name = name
         self._seen: set[str] = set()
         """Nodes that were called before it was known how they were in earlier processes."""
         self._metrics: HealthMetrics | None = None
@@ -96,7 +100,7 @@ class Vitals:
         if store is not None:
             self._sharing = Sharing(
                 store,
-                graph.name,
+                name,
                 snapshot=self._document,
                 restore=self._restore,
                 heard=self._hear,
@@ -122,9 +126,10 @@ class Vitals:
             self._sharing.start()
 
     async def ready(self) -> None:
-        """Wait, for a moment at most, for what earlier processes knew and others say."""
+        """Wait, for a time at most, for what earlier processes knew and others say, and what monitors say first."""
         if self._sharing is not None:
             await self._sharing.begin()
+        await self._beside.known()
 
     def link(self, run_id: str) -> Link:
         """Return one run's side of the board."""
@@ -170,8 +175,9 @@ class Vitals:
         circuits = circuits_of(data)
         if circuits is not None:
             nodes = {name: each for name, each in circuits.get("nodes", {}).items() if name not in self._seen}
-            budgets = {} if self._seen else circuits.get("budgets", {})
-            self.circuits.restore({**circuits, "nodes": nodes, "budgets": budgets}, age=age)
+            shared = {key: {} if self._seen else circuits.get(key, {}) for key in ("budgets", "groups")}
+            self.circuits.restore({**circuits, **shared, "nodes": nodes}, age=age)
+            self.board.monitors.restore(monitors_of(data), self._clock() - max(age, 0.0), leave=self._seen)
             self.board.look(restored=True)
             self._beside.look()
 
@@ -199,5 +205,5 @@ class Vitals:
         if self._metrics is None and "opentelemetry.metrics" in sys.modules:
             from orchestrator.telemetry.metrics import HealthMetrics
 
-            self._metrics = HealthMetrics(self._graph_name)
+            self._metrics = HealthMetrics(self._name)
         return self._metrics

@@ -332,7 +332,7 @@ class Fragment(Model):
     """What a graph file and an included file may hold."""
 
     version: Literal[1] = Field(1, description="version of this format")
-    name: str | None = Field(None, description="the graph's name in traces and reports")
+    name: str | None = Field(None, description="the graph's name in traces, reports and the store")
     include: Annotated[tuple[str, ...], BeforeValidator(one_or_many)] = Field(
         (), description="paths or globs of files in this format, below the root file's folder"
     )

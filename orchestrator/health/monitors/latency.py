@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
+from typing import Any
 
 from orchestrator.health.outcome import Outcome
 from orchestrator.health.signal import Signal
@@ -142,3 +143,12 @@ class Latency:
         """Return when the figure of a slow node is too old to hold against it."""
         slow = [seen.at for node, seen in self._seen.items() if self.factor(node, now) > 1.0]
         return min((math.nextafter(at + self._health.stale, math.inf) for at in slow), default=None)
+
+    def snapshot(self, now: float) -> dict[str, Any]:
+        """Return baselines and present figures as JSON-ready data, by node, with every time as an age."""
+        return {node: {**asdict(seen), "at": now - seen.at} for node, seen in self._seen.items()}
+
+    def restore(self, data: Mapping[str, Any], then: float) -> None:
+        """Take over what `snapshot` wrote; *then* is the time at which its ages hold."""
+        for node, each in data.items():
+            self._seen[node] = _Seen(**{**each, "at": then - each["at"]})
