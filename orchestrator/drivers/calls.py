@@ -26,6 +26,7 @@ from orchestrator.drivers.tally import Tally
 from orchestrator.drivers.values import Made, Values, made_of
 from orchestrator.errors import NotApplicable
 from orchestrator.events import AttemptEnded, CallEnded, Fact, Failure, LateResult, Value
+from orchestrator.graph import Node
 from orchestrator.nodes.binding import Bindings, CallContext, Reply
 from orchestrator.nodes.classify import classify
 from orchestrator.run import Call, Cancel, Run, Start
@@ -208,7 +209,7 @@ class Calls:
         if after is None:
             reply = await call()
         else:
-            reply = await hedged(call, after, turn=turn, may=lambda: self.hedging.may(node, self._spending()))
+            reply = await hedged(call, after, turn=turn, may=lambda: self._may_hedge(node, tally))
         if reply.headroom is not None and self.beside is not None:
             self.beside.noted(node.name, reply.headroom)
         return reply
@@ -226,9 +227,10 @@ class Calls:
         tally.settled(reply.usd)
         return reply
 
-    def _spending(self) -> dict[str, float]:
-        """Return what the calls made for the attempts under way cost, by node."""
-        return {name: attempt.tally.usd for (name, _), attempt in self._attempts.items()}
+    def _may_hedge(self, node: Node, tally: Tally) -> bool:
+        under_way = {name: attempt.tally.reserved for (name, _), attempt in self._attempts.items()}
+        tally.hedging = self.hedging.may(node, under_way)
+        return tally.hedging
 
     def _ended(
         self,

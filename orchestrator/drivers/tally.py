@@ -13,7 +13,7 @@ class Tally:
         price: The declared price of a call, in US dollars.
     """
 
-    __slots__ = ("_open", "_paid", "began", "calls", "price", "turn")
+    __slots__ = ("_open", "_paid", "began", "calls", "hedging", "price", "turn")
 
     def __init__(self, began: float, price: float) -> None:
         self.began = began
@@ -21,6 +21,8 @@ class Tally:
         self.turn: float | None = None
         """When the first call was made; None while the attempt waits for its turn."""
         self.calls = 0
+        self.hedging = False
+        """Whether a hedge is about to be made."""
         self._open = 0
         self._paid = 0.0
 
@@ -28,6 +30,11 @@ class Tally:
     def usd(self) -> float:
         """What the calls cost, those without an answer as declared: they are made, and will be charged."""
         return self._paid + self._open * self.price
+
+    @property
+    def reserved(self) -> float:
+        """What the calls cost, with the hedge that is about to be made."""
+        return self.usd + self.hedging * self.price
 
     def waited(self, now: float) -> float:
         """Return the seconds that the attempt waited for its turn."""
@@ -38,6 +45,7 @@ class Tally:
         if self.turn is None:
             self.turn = at
         self.calls += 1
+        self.hedging = False
         self._open += 1
 
     def settled(self, usd: float | None) -> None:
