@@ -75,6 +75,10 @@ def tool(
     The arguments mean what the keys of the same names mean under ``tools:`` in a graph file; where a file has a
     reference, a function stands here.
 
+    What the function raises is classified by class (`orchestrator.nodes.classify`, and ``errors:`` of the graph); one
+    that knows more raises `ToolFailed`. Only the run retries: switch the retries of a client off (``max_retries=0`` of
+    the openai client, which makes two by itself), or each attempt is several, and no budget counts them.
+
     Args:
         function: The function, where the decorator is used without arguments.
         name: The node's name; default: the function's.

@@ -176,6 +176,9 @@ class NotApplicable(Exception):
 class ToolFailed(Exception):
     """Raised by a tool to say exactly how it failed.
 
+    A tool whose effect must not happen twice says with it what had happened by then: of most other errors that is not
+    known, and then nobody else provides its value until its `verify`, or a person, has found out.
+
     Args:
         message: What went wrong, for a person.
         transient: Whether the same call may succeed later.

@@ -93,6 +93,10 @@ class Desk:
             self.board.settle(run_id, route)
         return view
 
+    def calls(self, run_id: str, node: str) -> bool:
+        """Have a run call a node, unless the board says that it must not."""
+        return self.board.call(run_id, node) is None
+
     def check(self) -> None:
         """Have every user's monitor asked once."""
         loop = VirtualLoop(self.clock)

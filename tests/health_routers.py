@@ -11,7 +11,8 @@ from typing import Any
 
 from orchestrator.chance import unit_interval
 from orchestrator.drivers.first import Blueprint
-from orchestrator.events import AttemptEnded, Fact, Rerouted, Value, ViewChanged, Woken
+from orchestrator.drivers.link import HeldOff
+from orchestrator.events import AttemptEnded, Fact, Failure, Rerouted, Value, ViewChanged, Woken
 from orchestrator.graph import Goal, Graph, Need, Node
 from orchestrator.health.board import Board
 from orchestrator.health.circuits import Circuits
@@ -229,7 +230,7 @@ class Ours:
         for command in step.commands:
             match command:
                 case Start():
-                    self.stage.call(self, request, command.node, command.attempt)
+                    self._start(request, command)
                 case Cancel():
                     self._cancel(request, command)
                 case WakeAt():
@@ -238,6 +239,15 @@ class Ours:
             self._settle(request)
         if run.finished:
             self._over(request, run)
+
+    def _start(self, request: int, command: Start) -> None:
+        reason = None if self.board is None else self.board.call(f"run-{request}", command.node)
+        if reason is None:
+            self.stage.call(self, request, command.node, command.attempt)
+            return
+        failure = Failure(HeldOff.failure_type, reason, transient=True)
+        ended = AttemptEnded(command.node, command.part, command.attempt, "failed", failure=failure)
+        self.stage.after(0.0, lambda: self._feed(request, ended))
 
     def _cancel(self, request: int, command: Cancel) -> None:
         self.stage.cancel(request, command.node, command.attempt)

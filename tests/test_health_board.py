@@ -26,9 +26,12 @@ from orchestrator.graph import Goal, Graph, Node
 from orchestrator.health import Evidence, Outcome, Signal
 from orchestrator.health.load import ALIKE
 from orchestrator.health.monitors.headroom import headroom_factor
+from orchestrator.health.scouts import ALONE
+from orchestrator.policy import Circuit
 from orchestrator.weight import View, declared_view
 from tests.boards import Desk, Says, pair
 
+PATIENCE = ALONE * Circuit().cooldown
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -239,14 +242,75 @@ def test_a_trial_that_says_nothing_is_given_back(evidence: str) -> None:
 
 
 def test_a_lost_run_does_not_keep_the_permit() -> None:
-    """Trap 3: it expires once all that the run wanted must be over, and the run is told before another tries."""
+    """Trap 3: it expires once its call must be over, and the run is told before another tries."""
+    desk = half_open()
+    desk.start("lost", ("a", "alone"))
+    assert desk.calls("lost", "a")
+    desk.wait(60)
+    assert desk.start("early").vetoes != ()
+    desk.wait(10)
+    assert desk.vetoed("lost") == ["a"]
+    assert desk.start("next").vetoes == ()
+
+
+def test_a_run_that_is_lost_on_its_way_may_not_try_for_ever() -> None:
+    """Once all that it wanted must be over it is told, though nobody else has set out."""
     desk = half_open()
     desk.start("lost", ("a", "alone"))
     desk.wait(100)
-    assert desk.start("early").vetoes != ()
+    assert desk.vetoed("lost") == []
     desk.wait(40)
     assert desk.vetoed("lost") == ["a"]
-    assert desk.start("next").vetoes == ()
+
+
+def test_a_run_that_has_far_to_go_keeps_nobody_from_a_half_open_node_for_long() -> None:
+    """After two cooldowns another one may set out; whoever is there first has the permit, and the rest are told."""
+    desk = half_open()
+    desk.start("far", ("a", "alone"))
+    desk.wait(PATIENCE - 0.1)
+    assert desk.start("too soon", ("b",)).vetoes != ()
+    desk.wait(0.1)
+    assert desk.start("near", ("a",)).vetoes == ()
+    assert [desk.vetoed(run) for run in ("far", "too soon", "near")] == [[], ["a"], []]
+    assert desk.calls("near", "a")
+    assert [desk.vetoed(run) for run in ("far", "too soon", "near")] == [["a"], ["a"], []]
+    desk.wait(PATIENCE)
+    assert desk.start("late").vetoes != ()
+
+
+def test_a_run_that_has_not_heard_yet_that_another_one_was_quicker_makes_no_call() -> None:
+    """Of those that come to a half-open node at once the first has the permit, and keeps it for as long as it calls."""
+    desk = half_open()
+    desk.start("one", ("a",))
+    desk.wait(PATIENCE)
+    desk.start("two", ("a",))
+    assert desk.calls("two", "a")
+    assert desk.board.call("one", "a") == "half-open: one run at a time may try it"
+    assert desk.calls("one", "b")
+    desk.saw("a", "external", run_id="two")
+    assert desk.circuits.state("a") == "open"
+
+
+def test_a_failure_of_a_half_open_node_is_seen_at_once_whoever_called() -> None:
+    """It is open again, and not half-open for another second: nobody sets out for it, or is told that others try it."""
+    desk = half_open()
+    desk.start("run", ("a",))
+    desk.saw("a", "external")
+    assert desk.circuits.state("a") == "open"
+    assert dict(desk.start("another").vetoes)["a"].startswith("circuit open")
+
+
+def test_a_call_has_its_own_time() -> None:
+    """What came before it was quick or took long: the permit lasts for as long as the call may take from now on."""
+    desk = half_open()
+    desk.start("run", ("a", "alone"))
+    desk.wait(100)
+    assert desk.calls("run", "a")
+    desk.wait(60)
+    assert desk.vetoed("run") == []
+    assert desk.start("another").vetoes != ()
+    desk.wait(10)
+    assert desk.vetoed("run") == ["a"]
 
 
 def test_a_run_that_never_heard_of_the_opening_is_told_when_it_is_half_open() -> None:
@@ -269,6 +333,21 @@ def test_a_probed_node_waits_for_its_probe() -> None:
     desk.saw("a", "ok", probe=True, run_id="the probe")
     desk.wait(6)
     assert desk.vetoed("one") == []
+
+
+def test_a_run_is_told_of_nothing_before_it_has_its_first_view() -> None:
+    """Whatever happens meanwhile is part of that view, and is not told again."""
+    desk = Desk()
+    told: list[View] = []
+    desk.board.subscribe("run", told.append)
+    desk.saw("a", *["external"] * 5)
+    desk.wait(5.1)
+    assert desk.circuits.state("a") == "half_open"
+    desk.board.settle("run", ("b",))
+    assert told == []
+    assert desk.board.view("run").vetoes == ()
+    desk.board.settle("run", ("b",))
+    assert [view.vetoes for view in told] == [(("a", "half-open: one run at a time may try it"),)]
 
 
 # -------------------------------------------------------------------------------------------------------------- load
@@ -335,6 +414,7 @@ TRIO = Graph(
     (*(Node(name, provides=("v",), seconds=1.0, timeout=4.0) for name in "abc"), Node("alone", provides=("w",))),
     (Goal("g", ("v", "w")),),
 )
+LEASE = sum(node.attempts * node.timeout + (node.attempts - 1) * node.max_backoff for node in TRIO.nodes[:1])
 EVIDENCE = ("ok", "ok", "external", "external", "timeout", "contract", "caller", "cancelled", "rate_limited", "unknown")
 
 
@@ -352,6 +432,8 @@ class Traffic(RuleBasedStateMachine):
         self.probed = probed
         self.runs: list[str] = []
         self.lost: list[str] = []
+        self.set_out: dict[str, float] = {}
+        self.calling: dict[str, dict[str, float]] = {name: {} for name in NODES}
         self.started = 0
 
     @rule()
@@ -360,6 +442,7 @@ class Traffic(RuleBasedStateMachine):
         name = f"run {self.started}"
         self.started += 1
         view = self.desk.start(name)
+        self.set_out[name] = self.desk.now
         self.runs.append(name)
         said = tuple(self.monitor.said)  # type: ignore[arg-type]  # it holds no error
         for signal in said:
@@ -381,7 +464,9 @@ class Traffic(RuleBasedStateMachine):
     def settles(self, data: st.DataObject, wanted: set[str]) -> None:
         """A run takes a route of nodes that it may use."""
         run = data.draw(st.sampled_from(self.runs))
-        self.desk.board.settle(run, [name for name in NODES if name in wanted and name not in self.desk.vetoed(run)])
+        flights = [name for name in NODES if run in self.calling[name]]
+        route = [name for name in NODES if name in wanted and name not in self.desk.vetoed(run)]
+        self.desk.board.settle(run, list(dict.fromkeys((*route, *flights))))
 
     @precondition(lambda self: self.runs)
     @rule(
@@ -391,11 +476,40 @@ class Traffic(RuleBasedStateMachine):
         seconds=st.sampled_from([0.1, 4.0]),
     )
     def calls(self, data: st.DataObject, node: str, evidence: str, seconds: float) -> None:
-        """A run calls a node that it may use."""
+        """A run calls a node that it may use, and it is over at once, or was under way already."""
         run = data.draw(st.sampled_from(self.runs))
-        if node not in self.desk.vetoed(run):
+        if self.call(run, node):
+            self.calling[node].pop(run, None)
             headroom = 0.1 if evidence == "rate_limited" else None
             self.desk.saw(node, evidence, seconds=seconds, run_id=run, headroom=headroom, retry_after=1.0)
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data(), node=st.sampled_from(NODES))
+    def sets_a_call_going(self, data: st.DataObject, node: str) -> None:
+        """A run calls a node that it may use, and waits for the answer."""
+        self.call(data.draw(st.sampled_from(self.runs)), node)
+
+    def call(self, run: str, node: str) -> bool:
+        """Make a call unless the run knows better or is told so; contract 7: of a half-open node, one at a time."""
+        desk = self.desk
+        if run in self.calling[node]:
+            return True
+        if node in desk.vetoed(run):
+            return False
+        half_open = desk.circuits.state(node) == "half_open"
+        if not desk.calls(run, node):
+            assert node in desk.vetoed(run)
+            return False
+        if half_open and node not in self.probed:
+            assert not self.trying(node)
+            assert all(node in desk.vetoed(other) for other in desk.shown if other != run)
+        self.calling[node][run] = desk.now
+        return True
+
+    def trying(self, node: str) -> list[str]:
+        """Return the runs whose call of a node has begun since it is half-open, and may still be under way."""
+        since = self.desk.circuits._nodes[node].circuit.until
+        return [run for run, at in self.calling[node].items() if at >= since and self.desk.now < at + LEASE]
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data(), how=st.sampled_from(["cancelled", "lost"]))
@@ -408,6 +522,8 @@ class Traffic(RuleBasedStateMachine):
         else:
             self.desk.board.release(run)
             del self.desk.shown[run]
+            for calling in self.calling.values():
+                calling.pop(run, None)
 
     @rule(seconds=st.sampled_from([0.01, 0.06, 0.3, 1.1, 6.0, 40.0, 200.0]))
     def time_goes_by(self, seconds: float) -> None:
@@ -441,12 +557,15 @@ class Traffic(RuleBasedStateMachine):
             self.desk.saw("c", "ok", probe=True, run_id="probe")
 
     @invariant()
-    def one_run_at_most_may_try_a_half_open_node(self) -> None:
-        """Contract 7, also for runs that are lost or have not settled; none where a probe is to decide."""
+    def few_runs_may_try_a_half_open_node(self) -> None:
+        """One that calls it alone; else those that set out apart, lost ones too. None where a probe is to decide."""
         for name in NODES:
             if self.desk.circuits.state(name) == "half_open":
                 able = [run for run in self.desk.shown if name not in self.desk.vetoed(run)]
-                assert len(able) <= (0 if name in self.probed else 1), name
+                assert not able or name not in self.probed
+                assert not self.trying(name) or able in ([], self.trying(name)) or name in self.probed
+                out = sorted(self.set_out[run] for run in able)
+                assert all(later - one >= 2.0 for one, later in pairwise(out)), name
 
     @invariant()
     def weights_stay_for_as_long_as_a_run_lasts(self) -> None:

@@ -321,8 +321,8 @@ def test_a_rate_limited_probe_is_none() -> None:
     assert ward.circuits.state("a1") == "closed"
 
 
-def test_no_credentials_block_until_a_probe_or_an_operator_or_for_the_longest_cooldown() -> None:
-    """A 401 blocks at once; a successful probe ends that, and so does a person; else they are tried again in time."""
+def test_no_credentials_block_until_a_probe_or_for_the_longest_cooldown() -> None:
+    """A 401 blocks at once; a successful probe ends that; else they are tried again in time."""
     ward = Ward(substitutes(1))
     assert ward.saw("a1", "unauthorised", every=1, seconds=0.5)
     ward.time += ward.circuits._nodes["a1"].circuit.policy.max_cooldown
@@ -336,9 +336,17 @@ def test_no_credentials_block_until_a_probe_or_an_operator_or_for_the_longest_co
     assert not ward.circuits.lease("a1", "other", seconds=5)
     assert ward.saw("a1", "ok", probe=True)
     assert ward.circuits.blocked("a1") is None
+
+
+def test_credentials_that_are_accepted_are_awaited_no_more() -> None:
+    """Nobody is woken for them, in this process or the next."""
+    ward = Ward()
     ward.saw("a1", "unauthorised")
-    ward.circuits.admit("a1")
-    assert ward.circuits.blocked("a1") is None
+    assert ward.circuits.next_change() == ward.circuits._nodes["a1"].circuit.policy.max_cooldown
+    assert ward.restarted().circuits.next_change() == ward.circuits.next_change()
+    ward.saw("a1", "ok")
+    assert ward.circuits.next_change() is None
+    assert ward.restarted().circuits.next_change() is None
 
 
 def test_a_failed_probe_of_missing_credentials_gives_its_permit_back() -> None:
@@ -362,17 +370,6 @@ def test_whoever_tries_credentials_keeps_the_permit_when_the_circuit_opens() -> 
     for ward in (heard, failed):
         assert ward.circuits.state("a1") == "open"
         assert not ward.circuits.lease("a1", "other", seconds=5)
-
-
-def test_an_operator_may_close_a_circuit() -> None:
-    """`admit` closes an open circuit and ends a quota; its traffic still comes back slowly."""
-    ward = Ward()
-    ward.open("a1")
-    ward.saw("a1", "rate_limited", retry_after=100)
-    ward.time += 1
-    ward.circuits.admit("a1")
-    assert ward.circuits.blocked("a1") is None
-    assert ward.circuits.share("a1") == 0.1
 
 
 # ----------------------------------------------------------------------------------------------------------- groups
@@ -410,7 +407,7 @@ def test_who_lacks_credentials_takes_room_in_the_group() -> None:
     ward.saw("a1", "unauthorised")
     ward.saw("a2", *["external"] * 9)
     assert ward.circuits.blocked("a2") is None
-    ward.circuits.admit("a1")
+    ward.saw("a1", "ok")
     ward.saw("a2", "external")
     assert ward.circuits.state("a2") == "open"
 

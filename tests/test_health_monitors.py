@@ -177,6 +177,47 @@ def test_a_lone_node_is_not_barred_for_its_contracts() -> None:
     assert said(desk, "contract")["alone"].effect == "factor"
 
 
+def test_a_node_that_gets_nothing_right_weighs_more_and_is_never_barred() -> None:
+    """Five mistakes in a row and no success between: a factor, within `movement`; no number of them is a veto."""
+    desk = Desk()
+    plain = desk.weight("a")
+    desk.saw("a", *["caller"] * 4)
+    assert said(desk, "contract") == {}
+    desk.saw("a", "caller")
+    assert (said(desk, "contract")["a"].effect, said(desk, "contract")["a"].factor) == ("factor", 6.0)
+    desk.saw("a", *["caller"] * 50, every=0.2)
+    assert said(desk, "contract")["a"].effect == "factor"
+    assert desk.weight("a") == pytest.approx(plain * desk.policy.health.movement)
+    assert (desk.circuits.state("a"), desk.circuits.figures("a").n) == ("closed", 0.0)
+    desk.saw("a", "ok")
+    assert said(desk, "contract") == {}
+    desk.saw("a", *["caller"] * 4)
+    assert said(desk, "contract") == {}
+
+
+def test_what_weighs_for_its_mistakes_is_tried_again() -> None:
+    """Nobody calls what is heavy: a window after the last mistake it weighs as before, and one more is enough."""
+    desk = Desk()
+    plain = desk.weight("a")
+    desk.saw("a", *["caller"] * 5)
+    desk.wait(29)
+    assert desk.weight("a") > plain
+    desk.wait(30)
+    assert (said(desk, "contract"), desk.weight("a")) == ({}, plain)
+    desk.saw("a", "caller")
+    assert said(desk, "contract")["a"].effect == "factor"
+
+
+def test_where_callers_are_wrong_nothing_moves() -> None:
+    """What fails wherever it is sent weighs alike on all: their order stays."""
+    desk = Desk()
+    for _ in range(20):
+        desk.saw("a", "caller", every=0.2)
+        desk.saw("b", "caller", every=0.2)
+    desk.wait(10)
+    assert desk.weight("a") == desk.weight("b")
+
+
 # --------------------------------------------------------------------------------------------------- fault domains
 
 CLOUDS = Graph(

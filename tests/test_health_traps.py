@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -87,8 +88,67 @@ async def test_trap_12_an_answer_is_no_success_unless_it_is_right() -> None:
 
     async with Orchestrator(tools=[empty, right], goals={"g": ["page"]}) as orchestrator:
         result = await orchestrator.run()
+        rows = {row.node: row for row in orchestrator.health()}
     assert (result.outcome, result.route) == ("met", ("right",))
     assert (result.attempts[0].outcome, result.attempts[0].error) == ("failed", "invalid_output")
+    assert (rows["empty"].ok, rows["empty"].last_error) == (0.0, "invalid_output")
+    assert [(signal.monitor, signal.effect) for signal in rows["empty"].reasons] == [("contract", "factor")]
+    assert rows["right"].ok == pytest.approx(1.0, abs=0.01)
+    assert rows["right"].reasons == ()
+
+
+async def test_trap_12_an_answer_that_cannot_be_read_is_no_success_and_nobodys_mistake() -> None:
+    """A tool whose service answers with a page of a proxy is out of use after five of them, and is not called on."""
+    calls: list[str] = []
+
+    @tool(name="web", provides="page", effect="read", units=1, retry={"attempts": 1})
+    def web() -> Any:
+        calls.append("web")
+        return json.loads("<html>502 from a proxy</html>")
+
+    async with Orchestrator(tools=[web, *_two([])[1:]], goals={"g": ["page"]}) as orchestrator:
+        results = [await orchestrator.run() for _ in range(20)]
+        (row,) = (row for row in orchestrator.health() if row.node == "web")
+    assert {result.outcome for result in results} == {"met"}
+    assert len(calls) == 5
+    assert [(signal.monitor, signal.effect) for signal in row.reasons] == [("contract", "veto")]
+
+
+@pytest.mark.parametrize("effect", ["read", "idempotent"])
+async def test_trap_10_callers_who_are_wrong_eject_nobody(effect: Any) -> None:
+    """Inputs that no provider can read fail everywhere and take nobody out of use; the next good one goes as ever."""
+
+    def parses(name: str, units: float) -> Any:
+        @tool(name=name, provides="page", needs=["text"], effect=effect, units=units, retry={"attempts": 1})
+        def parse(text: str) -> Any:
+            return json.loads(text)
+
+        return parse
+
+    async with Orchestrator(tools=[parses("a", 1), parses("b", 2)], goals={"g": ["page"]}) as orchestrator:
+        for number in range(20):
+            assert (await orchestrator.run(text=f"<{number}>")).outcome == "failed"
+        rows = orchestrator.health()
+        good = await orchestrator.run(text="[1]")
+    assert {row.state for row in rows} == {"closed"}
+    assert {signal.effect for row in rows for signal in row.reasons} == {"factor"}
+    assert (good.outcome, good.route) == ("met", ("a",))
+
+
+async def test_trap_10_a_node_that_works_for_others_weighs_as_ever() -> None:
+    """Four mistakes for each success, and not one figure of the node moves."""
+
+    @tool(name="picky", provides="page", needs=["text"], effect="read", units=1)
+    def picky(text: str) -> str:
+        return {"good": "page"}[text]
+
+    async with Orchestrator(tools=[picky, *_two([])[1:]], goals={"g": ["page"]}) as orchestrator:
+        for number in range(20):
+            result = await orchestrator.run(text="bad" if number % 5 else "good")
+            assert result.outcome == "met"
+        (row,) = (row for row in orchestrator.health() if row.node == "picky")
+    assert (row.state, row.reasons, row.factor) == ("closed", (), 1.0)
+    assert row.success == 1.0
 
 
 async def test_trap_13_a_tool_that_blocks_holds_nobody_up() -> None:

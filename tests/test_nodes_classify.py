@@ -5,17 +5,26 @@ from __future__ import annotations
 import errno
 import http.client
 import io
+import json
 import socket
+import sqlite3
 import ssl
 import urllib.error
+from collections.abc import Callable
 from email.message import Message
 from typing import Any
 
 import httpcore
 import httpx
+import jsonschema
+import psycopg
 import pytest
+import requests
+import sqlalchemy.exc
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
+from sqlalchemy.orm.exc import StaleDataError
 
 from orchestrator.errors import NotAvailableError, ToolFailed
 from orchestrator.events import Failure
@@ -45,6 +54,15 @@ def answered(status: int, **headers: str) -> httpx.HTTPStatusError:
     request = httpx.Request("POST", "http://127.0.0.1/")
     response = httpx.Response(status, headers={name.replace("_", "-"): text for name, text in headers.items()})
     return httpx.HTTPStatusError(f"HTTP {status}", request=request, response=response)
+
+
+def _raised(function: Callable[[], object]) -> Exception:
+    """Return what a call raises."""
+    try:
+        function()
+    except Exception as error:
+        return error
+    raise AssertionError("it raised nothing")
 
 
 REFUSED = ("connection", True, "no")
@@ -127,7 +145,7 @@ def test_errors_of_requests() -> None:
     assert meaning(connection("nobody knows")) == LOST
     assert meaning(look_alike("ChunkedEncodingError", base)()) == LOST
     assert meaning(look_alike("MissingSchema", base, ValueError)()) == ("MissingSchema", False, "no")
-    assert meaning(look_alike("JSONDecodeError", base, ValueError)()) == ("JSONDecodeError", False, "no")
+    assert meaning(look_alike("JSONDecodeError", base, ValueError)()) == ("JSONDecodeError", True, "unknown")
 
 
 def test_a_false_response_still_has_a_status() -> None:
@@ -153,8 +171,10 @@ def test_errors_of_model_clients() -> None:
     [
         (400, ("http_4xx", False, "no")),
         (401, ("unauthorised", False, "no")),
+        (402, ("unauthorised", False, "no")),
         (403, ("unauthorised", False, "no")),
         (404, ("http_4xx", False, "no")),
+        (407, ("unauthorised", False, "no")),
         (408, ("timeout", True, "no")),
         (422, ("http_4xx", False, "no")),
         (429, ("rate_limited", True, "no")),
@@ -241,7 +261,7 @@ def test_own_errors() -> None:
         NameError(),
         NotImplementedError(),
         TypeError(),
-        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+        UnicodeEncodeError("ascii", "\xff", 0, 1, "bad"),
         ZeroDivisionError(),
     ],
     ids=repr,
@@ -307,6 +327,132 @@ def test_a_table_of_ones_own() -> None:
     qualified = {f"{Declined.__module__}.{Declined.__qualname__}": Meaning(None, transient=False, happened="no")}
     assert meaning(Declined(), table=qualified) == ("Declined", False, "no")
     assert meaning(TimeoutError(), table={"TimeoutError": declined}) == ("declined", False, "no")
+
+
+def test_a_class_may_be_named_by_where_a_package_offers_it() -> None:
+    """A library's public name for a class counts as much as the module that happens to define it."""
+    refused = Meaning("declined", transient=False, happened="no")
+    assert meaning(requests.ConnectionError(), table={"requests.ConnectionError": refused})[0] == "declined"
+    assert meaning(requests.ConnectionError(), table={"requests.exceptions.ConnectionError": refused})[0] == "declined"
+    assert meaning(requests.ConnectionError(), table={"requests.Timeout": refused, "nowhere.at.All": refused}) == LOST
+
+
+def test_a_users_own_meaning_holds_for_a_stated_cause() -> None:
+    """An error of the tool's own that was raised from a class in the table means what the table says."""
+    late = {"LookupError": Meaning("gone", transient=True, happened="yes")}
+    assert meaning(caused(RuntimeError("wrapped"), KeyError("id")), table=late) == ("gone", True, "yes")
+    assert meaning(caused(ToolFailed("no"), KeyError("id")), table=late) == ("ToolFailed", False, "no")
+
+
+def test_a_wait_is_read_where_the_table_says_rate_limited() -> None:
+    """Retry-After of the answer, or what the error itself says in seconds; nonsense is no wait."""
+    table = {"Limited": Meaning(None, transient=True, happened="no", evidence="rate_limited")}
+    limited = look_alike("Limited")
+    for said, wait in ((7, 7.0), (None, None), ("soon", None), (-1, None), (float("inf"), None)):
+        error = limited("slow down")
+        error.retry_after = said
+        assert classify(error, table=table).retry_after == wait
+    error = limited("slow down")
+    error.response = httpx.Response(429, headers={"retry-after": "9"})
+    assert classify(error, table=table).retry_after == 9.0
+
+
+UNREADABLE: Any = [
+    json.JSONDecodeError("no", "<html>", 0),
+    UnicodeDecodeError("utf-16", b"<html>", 0, 1, "bad"),
+    _raised(lambda: TypeAdapter(dict[str, int]).validate_python({"n": "<html>"})),
+    _raised(lambda: TypeAdapter(int).validate_json("<html>")),
+    _raised(lambda: jsonschema.validate("<html>", {"type": "object"})),
+]
+
+
+@pytest.mark.parametrize("error", UNREADABLE, ids=["json", "unicode", "pydantic", "pydantic json", "jsonschema"])
+def test_what_cannot_be_read_is_an_answer_unless_it_was_given(error: Exception) -> None:
+    """An unparsable answer breaks its contract; an unparsable input is the caller's, wherever in the inputs it lies."""
+    failure = classify(error, given=["question", {"n": 1}])
+    assert (failure.transient, failure.happened, failure.evidence) == (True, "unknown", "contract")
+    for text in ("<html>", b"<html>", [{"body": " <html> "}], {"n": b"<html>"}):
+        failure = classify(error, given=["question", text])
+        assert (failure.transient, failure.evidence) == (False, "caller")
+
+
+def test_the_comparison_with_what_was_given_never_fails() -> None:
+    """Inputs that cannot be compared, and inputs without end, leave it an answer."""
+
+    class Array:
+        def __eq__(self, other: object) -> bool:
+            raise RuntimeError("ambiguous")
+
+        __hash__ = None  # type: ignore[assignment]  # as that of arrays
+
+    endless: list[Any] = []
+    endless.append(endless)
+    error = json.JSONDecodeError("no", "<html>", 0)
+    assert classify(error, given=[Array(), endless]).evidence == "contract"
+    # Null is in many inputs, and in many answers: it shows nothing.
+    null = _raised(lambda: TypeAdapter(int).validate_python(None))
+    assert classify(null, given=[None]).evidence == "contract"
+
+
+@pytest.mark.parametrize("error", [RuntimeError(), KeyError("x"), LookupError(), SystemError()], ids=repr)
+def test_in_doubt_an_effect_may_have_happened(error: Exception) -> None:
+    """An error that says nothing of when it was raised takes what the caller says for a case of doubt."""
+    assert classify(error, doubt="unknown").happened == "unknown"
+    assert classify(error).happened == "no"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [answered(429), answered(400), ConnectionRefusedError(), ToolFailed("no"), NotAvailableError("no")],
+    ids=repr,
+)
+def test_no_doubt_where_something_is_said(error: Exception) -> None:
+    """A refusal is one also for an effect that must not happen twice: another provider may go on."""
+    assert classify(error, doubt="unknown").happened == "no"
+
+
+def test_databases_without_their_libraries() -> None:
+    """Drivers that are not installed here are known by the names of PEP 249, by their states and by what they say."""
+    base = look_alike("DatabaseError", module="odd")
+    failed = look_alike("OperationalError", base, module="odd")
+    assert meaning(failed("gone")) == ("OperationalError", True, "unknown")
+    assert meaning(look_alike("InterfaceError", module="odd")("closed")) == ("InterfaceError", True, "unknown")
+    assert meaning(look_alike("IntegrityError", base, module="odd")("twice")) == ("IntegrityError", False, "no")
+    assert meaning(look_alike("PoolTimeout", failed, module="odd")("none free")) == LATE_TO_CONNECT
+    assert meaning(look_alike("DataError", module="redis.exceptions")("?")) == ("DataError", True, "no")
+    states = {
+        "08006": LOST,
+        "08001": REFUSED,
+        "25006": ("OperationalError", True, "no"),
+        "28P01": ("unauthorised", False, "no"),
+        "40001": ("conflict", True, "no"),
+        "40P01": ("conflict", True, "no"),
+        "40003": LOST,
+        "53300": ("OperationalError", True, "no"),
+        "57P01": LOST,
+        "57P03": REFUSED,
+        "58030": ("OperationalError", True, "unknown"),
+        "HY000": ("OperationalError", True, "unknown"),
+        "nonsense": ("OperationalError", True, "unknown"),
+    }
+    for key in ("sqlstate", "pgcode"):
+        for state, expected in states.items():
+            error = failed("?")
+            setattr(error, key, state)
+            assert meaning(error) == expected, state
+
+
+def test_a_lost_connection_of_sqlalchemy_is_unknown_whatever_the_driver_calls_it() -> None:
+    """SQLAlchemy knows that the connection is gone; only a driver that never had one knows better."""
+    integrity = sqlalchemy.exc.IntegrityError("q", {}, sqlite3.IntegrityError("?"), connection_invalidated=True)
+    assert meaning(integrity) == LOST
+    starting = sqlalchemy.exc.OperationalError(
+        "q", {}, psycopg.errors.CannotConnectNow("starting up"), connection_invalidated=True
+    )
+    assert meaning(starting) == REFUSED
+    assert meaning(sqlalchemy.exc.OperationalError("q", {}, OSError("?"))) == ("OperationalError", True, "unknown")
+    assert meaning(sqlalchemy.exc.DisconnectionError("?")) == LOST
+    assert meaning(StaleDataError("another was quicker")) == ("conflict", True, "no")
 
 
 def test_the_message_is_short_and_never_fails() -> None:

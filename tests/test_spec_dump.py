@@ -161,6 +161,11 @@ servers:
   notifier: {command: python, args: [-m, shop.notifier], env: {x-key: sk-0123456789}}
 
 domains: {cloud: [stripe, email], other: [crm]}
+
+errors:
+  shop.pay.Declined: caller
+  Late: {evidence: timeout, transient: false, happened: "no", type: late}
+
 defaults: {timeout: 5s, retry: {attempts: 2}}
 
 tools:

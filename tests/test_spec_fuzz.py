@@ -30,6 +30,7 @@ models:
 servers:
   notifier: {command: python, args: ["-m", "shop.notifier"], env: {x-key: "${LLM_KEY}"}}
 domains: {cloud: [stripe, email], other: crm}
+errors: {shop.pay.Declined: caller, Late: {evidence: timeout, happened: no, transient: false, type: late}}
 defaults: {timeout: 5s, retry: {attempts: 2}}
 tools:
   crm: {http: {url: "http://127.0.0.1:9001/{order_id}"}, provides: order, cost: {latency: 120ms}, probe: {every: 10s}}
@@ -122,7 +123,7 @@ WORDS = """
 version name include imports policy inputs models servers domains defaults tools agents edges goals intents python http
 url method headers body openapi operation mcp tool shell stdin declared needs provides after when cost units usd latency
 success risk effect output undo verify approve timeout retry attempts backoff circuit probe every model prompt strategy
-from to forbid reason values check allow type default value optional x-note web
+from to forbid reason values check allow type default value optional x-note web errors evidence transient happened
 """
 KEYS = st.sampled_from(WORDS.split())
 SCALARS = st.one_of(

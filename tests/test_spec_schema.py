@@ -44,6 +44,9 @@ servers:
   notifier: {command: python, args: ["-m", "shop.notifier"]}
 domains:
   acme-cloud: [stripe, email]
+errors:
+  stripe.CardError: caller
+  shop.Slow: {evidence: timeout, transient: true, happened: unknown, type: slow}
 tools:
   crm:      {http: {url: "http://127.0.0.1:9001/orders/{order_id}"}, provides: order, effect: read,
              cost: {latency: 120ms}, probe: {every: 10s}}

@@ -16,7 +16,11 @@ ATTRIBUTES = """
     orchestrator.attempt orchestrator.attempt.answer orchestrator.attempt.calls orchestrator.attempt.outcome
     orchestrator.attempt.part orchestrator.attempt.settled orchestrator.attempt.settled.by
     orchestrator.attempt.transient orchestrator.attempt.waited_ms
-    orchestrator.attempts orchestrator.blocked orchestrator.cause orchestrator.choice orchestrator.cost.usd
+    orchestrator.attempts
+    orchestrator.backup.domain orchestrator.backup.domain.found orchestrator.backup.domain.route
+    orchestrator.backup.domain.weight orchestrator.backup.found orchestrator.backup.protects orchestrator.backup.route
+    orchestrator.backup.taken orchestrator.backup.weight
+    orchestrator.blocked orchestrator.cause orchestrator.choice orchestrator.cost.usd
     orchestrator.decision orchestrator.decision.by orchestrator.decision.id
     orchestrator.demotions orchestrator.driver orchestrator.effect orchestrator.escalations
     orchestrator.evidence
@@ -36,6 +40,7 @@ METRICS = """
     orchestrator.circuit.state orchestrator.health.attempts orchestrator.health.attention
 """
 SPAN_EVENTS = """
+    orchestrator.backup.planned
     orchestrator.cancel_requested orchestrator.goal.demoted orchestrator.late_result orchestrator.node.excluded
     orchestrator.warning
 """

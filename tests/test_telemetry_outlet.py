@@ -61,7 +61,7 @@ def feeding_threads() -> list[threading.Thread]:
 def test_records_arrive_in_order() -> None:
     """The sink is given every record with its run's id, in the order of put."""
     taken: list[tuple[str, int]] = []
-    outlet = Outlet(lambda run_id, record: taken.append((run_id, record.seq)))
+    outlet = Outlet[Record](lambda run_id, record: taken.append((run_id, record.seq)))
     given_out = [(f"run-{number % 3}", number) for number in range(100)]
     for run_id, number in given_out:
         outlet.put(run_id, record(number))
@@ -88,7 +88,7 @@ def test_a_blocked_sink_blocks_no_other_outlet() -> None:
     """Outlets have a thread each."""
     taken: list[int] = []
     with blocked_outlet(4):
-        other = Outlet(lambda _, record: taken.append(record.seq))
+        other = Outlet[Record](lambda _, record: taken.append(record.seq))
         other.put("run", record(7))
         assert other.close(LONG)
     assert taken == [7]
@@ -163,11 +163,11 @@ def test_drops_are_told_once() -> None:
 def test_an_outlet_has_no_thread_before_its_first_record() -> None:
     """An outlet that is given nothing starts nothing, also when it is flushed and closed; one that was used ends."""
     before = feeding_threads()
-    idle = Outlet(lambda *_: None)
+    idle = Outlet[Record](lambda *_: None)
     assert idle.flush(0.0)
     assert idle.close(0.0)
     assert feeding_threads() == before
-    used = Outlet(lambda *_: None)
+    used = Outlet[Record](lambda *_: None)
     used.put("run", record(1))
     assert len(feeding_threads()) == len(before) + 1
     assert used.close(LONG)
@@ -224,7 +224,7 @@ def test_no_thread_to_be_had_is_no_error(monkeypatch) -> None:
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    outlet = Outlet(lambda *_: None)
+    outlet = Outlet[Record](lambda *_: None)
     monkeypatch.setattr(threading.Thread, "start", refuse)
     outlet.put("run", record(1))
     assert outlet.dropped == 1

@@ -40,6 +40,15 @@ It is cancelled where its questions are not open any more, and called again wher
 """
 
 
+def checked(answers: Iterable[Answer]) -> tuple[Answer, ...]:
+    """Return answers of an application, if that is what they are."""
+    found = tuple(answers)
+    for answer in found:
+        if not isinstance(answer, Answer):
+            raise TypeError(f"people are answered by Answer, not by {type(answer).__name__}")
+    return found
+
+
 def to_fact(run: Run, answer: Answer, values: Values) -> Answered:
     """Return an answer as a fact, its values kept.
 
@@ -99,12 +108,3 @@ def report_unasked(error: Exception, redact: Callable[[str], str]) -> None:
     reason = redact(f"{type(error).__name__}: {error}")
     message = f"a question could not be answered, so the run is left waiting: {reason}"
     warnings.warn(message, RuntimeWarning, stacklevel=3)
-
-
-def checked(answers: Iterable[Answer]) -> tuple[Answer, ...]:
-    """Return answers of an application, if that is what they are."""
-    found = tuple(answers)
-    for answer in found:
-        if not isinstance(answer, Answer):
-            raise TypeError(f"people are answered by Answer, not by {type(answer).__name__}")
-    return found

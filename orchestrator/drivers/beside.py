@@ -32,20 +32,18 @@ class Beside:
         self._route: Route | None = None
         self._uses: frozenset[str] = frozenset()
 
-    def view(self) -> View | None:
-        """Return the run's view as the board has it now; None where health has no say."""
-        return None if self._link is None else self._link.view()
-
-    def begin(self, post: Callable[[Fact], None]) -> None:
+    def begin(self, post: Callable[[Fact], None]) -> View | None:
         """The run begins: it counts, and hears what is news for it.
+
+        Returns:
+            The view that it begins with; None where health has no say.
 
         Raises:
             OverloadedError: The process has as many runs as it may have.
         """
         self.lanes.begin()
         self._counts = True
-        if self._link is not None:
-            self._link.begin(post)
+        return None if self._link is None else self._link.begin(post)
 
     def wants(self, run: Run) -> None:
         """Say which nodes the run goes by."""
@@ -55,6 +53,15 @@ class Beside:
                 self._route = state.route
                 self._uses = frozenset() if state.route is None else state.route.uses
             self._link.wants(self._uses if self._uses.issuperset(state.flights) else self._uses.union(state.flights))
+
+    def calls(self, node: str) -> None:
+        """Say that it is a call's turn, and it is made now.
+
+        Raises:
+            HeldOff: It must not be.
+        """
+        if self._link is not None:
+            self._link.calls(node)
 
     def noted(self, node: str, headroom: float) -> None:
         """Keep what a node said of its rate limit until its attempt ends."""

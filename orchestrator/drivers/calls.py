@@ -31,7 +31,7 @@ from orchestrator.nodes.binding import Bindings, CallContext, Reply
 from orchestrator.nodes.classify import classify
 from orchestrator.run import Call, Cancel, Run, Start
 
-__all__ = ("Calls", "Later", "Timer")
+__all__ = ("Calls", "Later", "Timer", "lost_attempt")
 
 LARGE = 1 << 20
 """Values of more bytes or characters than this are hashed in a thread."""
@@ -163,7 +163,7 @@ class Calls:
         except NotApplicable:
             self._ended(command, "inapplicable")
         except Exception as error:
-            self._ended(command, "failed", failure=self._meaning(error))
+            self._ended(command, "failed", failure=self._failure(command, error))
         except asyncio.CancelledError:
             # Not by this run, which forgets an attempt before it cancels it.
             failure = Failure("cancelled", "cancelled from outside", transient=True, happened="unknown")
@@ -176,8 +176,16 @@ class Calls:
             else:
                 self._ended(command, "succeeded", references, made, tokens=reply.tokens)
 
-    def _meaning(self, error: Exception) -> Failure:
-        return classify(error, redact=self.redact)
+    def _failure(self, command: Start, error: Exception) -> Failure:
+        """Return what an error means for the attempt; where an effect must not happen twice, in doubt it may have."""
+        node = self.graph.by_name[command.node]
+        return classify(
+            error,
+            table=self.bindings.errors,
+            given=self.values.inputs(command.inputs).values(),
+            doubt="unknown" if node.effect == "once" or node.undo else "no",
+            redact=self.redact,
+        )
 
     def _not_recordable(self, made: Made) -> str | None:
         lost = [name for name, data in made.encoded.items() if data is None]
@@ -197,11 +205,13 @@ class Calls:
                 if self.beside is None
                 else self.beside.lanes.turn(node.name, self.run_id, command.attempt, self.seed)
             ):
+                if self.beside is not None:
+                    self.beside.calls(node.name)
                 tally.made(self.clock())
                 if not turn.done():
                     turn.set_result(None)
                 self.reached("calling")
-                reply = await self._charged(binding.call(inputs, context), tally)
+                reply = await self._charged(command, binding.call(inputs, context), tally)
                 self.reached("called")
             return reply
 
@@ -214,7 +224,7 @@ class Calls:
             self.beside.noted(node.name, reply.headroom)
         return reply
 
-    async def _charged(self, call: Awaitable[Reply], tally: Tally) -> Reply:
+    async def _charged(self, command: Start, call: Awaitable[Reply], tally: Tally) -> Reply:
         """Make a call, and note what it cost: nothing where it did not happen."""
         try:
             reply = await call
@@ -222,7 +232,7 @@ class Calls:
             tally.settled(0.0)
             raise
         except Exception as error:
-            tally.settled(0.0 if self._meaning(error).happened == "no" else None)
+            tally.settled(0.0 if self._failure(command, error).happened == "no" else None)
             raise
         tally.settled(reply.usd)
         return reply
@@ -380,3 +390,9 @@ async def _made(node: str, reply: Reply) -> tuple[Made, tuple[Value, ...]]:
 
 def _nobody(fact: Fact, *, made: Made | None = None) -> None:
     """Take a fact, and tell nobody."""
+
+
+def lost_attempt(command: Start) -> AttemptEnded:
+    """Return the end of an attempt whose process ended before it: nobody knows whether it happened."""
+    failure = Failure("interrupted", "the process ended during the call", transient=True, happened="unknown")
+    return AttemptEnded(command.node, command.part, command.attempt, "failed", (), failure)

@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Protocol
 
+from orchestrator.errors import ToolFailed
 from orchestrator.events import AttemptEnded, Fact, ViewChanged
 from orchestrator.health import Outcome, evidence_of
 from orchestrator.weight import View
 
-__all__ = ("Board", "Link")
+__all__ = ("Board", "HeldOff", "Link")
+
+
+class HeldOff(ToolFailed):
+    """A call was not made: another run is trying what it would have tried."""
+
+    failure_type = "held_off"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, transient=True, happened="no")
 
 
 class Board(Protocol):
@@ -20,6 +30,9 @@ class Board(Protocol):
 
     def settle(self, run_id: str, wanted: Collection[str]) -> None:
         """Keep the run's permits to probe only for these nodes."""
+
+    def call(self, run_id: str, node: str) -> str | None:
+        """Have the run try a node now, or return why it must not."""
 
     def release(self, run_id: str) -> None:
         """Give back all that the run has."""
@@ -56,13 +69,11 @@ class Link:
         self._wanted: frozenset[str] | None = None
         self._unsubscribe: Callable[[], None] | None = None
 
-    def view(self) -> View:
-        """Return the run's view as it is now."""
-        return self._board.view(self._run_id)
-
-    def begin(self, post: Callable[[Fact], None]) -> None:
-        """Have news posted to the run from now on."""
+    def begin(self, post: Callable[[Fact], None]) -> View:
+        """Return the view that the run begins with, and have news posted to it from now on."""
+        view = self._board.view(self._run_id)
         self._unsubscribe = self._board.subscribe(self._run_id, lambda view: post(ViewChanged(view)))
+        return view
 
     def wants(self, nodes: Collection[str]) -> None:
         """Say which nodes the run goes by; permits to probe others are given back."""
@@ -70,6 +81,16 @@ class Link:
         if wanted != self._wanted:
             self._wanted = wanted
             self._board.settle(self._run_id, wanted)
+
+    def calls(self, node: str) -> None:
+        """Say that a call is made now.
+
+        Raises:
+            HeldOff: It must not be.
+        """
+        reason = self._board.call(self._run_id, node)
+        if reason is not None:
+            raise HeldOff(reason)
 
     def ended(self, fact: AttemptEnded, *, headroom: float | None = None) -> None:
         """Say how an attempt went; a wait for its turn here is no time that its node took."""

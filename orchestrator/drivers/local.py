@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -21,7 +22,7 @@ import anyio.lowlevel
 from orchestrator.drivers.ahead import Ahead
 from orchestrator.drivers.answers import Answer, Ask, checked, report_unasked, to_fact
 from orchestrator.drivers.beside import Beside
-from orchestrator.drivers.calls import Calls, Later, Timer
+from orchestrator.drivers.calls import Calls, Later, Timer, lost_attempt
 from orchestrator.drivers.consult import consult, usd_left
 from orchestrator.drivers.journal import Journal
 from orchestrator.drivers.values import Made, Values
@@ -32,7 +33,6 @@ from orchestrator.events import (
     CallEnded,
     CancelRequested,
     Fact,
-    Failure,
     LateResult,
     QuestionAsked,
     Record,
@@ -43,10 +43,11 @@ from orchestrator.events import (
 )
 from orchestrator.nodes.binding import Bindings
 from orchestrator.result import RunResult, fold
-from orchestrator.run import AskModel, Call, Cancel, Command, Run, Start, WakeAt
+from orchestrator.run import AskModel, Call, Cancel, Command, Foreseen, Run, Start, WakeAt
 
 if TYPE_CHECKING:
     from orchestrator.escalation import DecisionModel
+    from orchestrator.weight import View
 
 __all__ = ("LocalRun",)
 
@@ -59,11 +60,12 @@ class LocalRun:
 
     Args:
         machine: The run machine, not yet started, or as its record left it.
-        first: Its first record.
+        first: Its first record; it is given the view that the run begins with.
         values: The run inputs' values, or all that are recorded.
         bindings: How nodes are called.
         clock: Returns seconds; only differences matter.
         publish: Takes every record as it happens; must neither block nor raise.
+        foreseen: Takes what was planned ahead for calls that take their time, likewise; None: nobody asks.
         redact: Removes secrets from the texts of errors.
         later: Calls a function with arguments after some seconds; default: the event loop's timer.
         trace_id: The run's trace.
@@ -88,6 +90,7 @@ class LocalRun:
         *,
         clock: Callable[[], float],
         publish: Callable[[str, Record], None],
+        foreseen: Callable[[Foreseen], None] | None = None,
         redact: Callable[[str], str],
         later: Later | None = None,
         trace_id: str = "",
@@ -105,6 +108,7 @@ class LocalRun:
         self.bindings = bindings
         self.clock = clock
         self.publish = publish
+        self.foreseen = foreseen
         self.redact = redact
         self.later = later or asyncio.get_running_loop().call_later
         self.trace_id = trace_id
@@ -134,7 +138,7 @@ class LocalRun:
             Exception: Something of the driver itself failed: better the run ends with it than that it waits for ever.
         """
         self._began = self.clock() - self._at
-        self._ahead = Ahead(self.machine)
+        self._ahead = Ahead(self.machine, self.foreseen, now=self._now)
         self._calls = Calls(
             self.first.run_id,
             self.machine,
@@ -150,12 +154,12 @@ class LocalRun:
             seed=self.first.seed,
         )
         try:
-            if self.beside is not None:
-                self.beside.begin(self._post)
+            view = None if self.beside is None else self.beside.begin(self._post)
             try:
                 if self.log:
-                    await self._take_over()
+                    await self._take_over(view)
                 else:
+                    self.first = self.first if view is None else replace(self.first, view=view)
                     self._facts.append((0.0, self.first, None))
                 await self._until_finished()
             except asyncio.CancelledError:
@@ -261,12 +265,15 @@ class LocalRun:
         self._post(fact, made=made)
 
     def _post(self, fact: Fact | Answer, at: float = 0.0, *, made: Made | None = None) -> None:
-        self._facts.append((max(self.clock() - self._began, at), fact, made))
+        self._facts.append((max(self._now(), at), fact, made))
         self._look()
 
     def _broke(self, error: BaseException) -> None:
         self._broken = error
         self._look()
+
+    def _now(self) -> float:
+        return self.clock() - self._began
 
     def _look(self) -> None:
         """Have the run look at what has come in."""
@@ -284,7 +291,7 @@ class LocalRun:
             case AskModel():
                 self._calls.spawn(self._consult(command))
             case WakeAt():
-                delay = command.at - (self.clock() - self._began)
+                delay = command.at - self._now()
                 self._wakes.append(self.later(max(delay, 0.0), self._wake, command.at))
 
     def _wake(self, at: float) -> None:
@@ -341,16 +348,14 @@ class LocalRun:
 
     # ------------------------------------------------------------------------------------------------------ taking over
 
-    async def _take_over(self) -> None:
+    async def _take_over(self, view: View | None) -> None:
         """Go on with a recorded run: settle what was in flight by its effect, and carry out the rest again."""
         if self.machine.state.phase == "finished":
             return  # whoever had it was quicker
         lost = {(name, flight.attempt) for name, flight in self.machine.state.flights.items()}
         records: list[Record] = []
         facts: list[Fact] = [*(self._answers or (RunResumed(),))]
-        if self.beside is not None and (view := self.beside.view()) is not None:
-            # What was told before this is older.
-            self._facts = deque(entry for entry in self._facts if not isinstance(entry[1], ViewChanged))
+        if view is not None:
             facts.append(ViewChanged(view))
         for fact in facts:
             records += self.machine.feed(fact, self._at).records
@@ -360,13 +365,14 @@ class LocalRun:
         for command in self.machine.outstanding():
             match command:
                 case Start() if (command.node, command.attempt) in lost and not self._repeatable(command):
-                    self._post(_interrupted(command))
+                    self._post(lost_attempt(command))
                 case Cancel():
                     self._post(AttemptEnded(command.node, command.part, command.attempt, "cancelled"))
                 case _:
                     self._carry_out(command)
         if interrupted:
             raise asyncio.CancelledError
+        self._ahead.soon()
 
     def _repeatable(self, command: Start) -> bool:
         return self.machine.graph.by_name[command.node].effect in REPEATABLE
@@ -391,9 +397,3 @@ async def _written(
             return True
         except asyncio.CancelledError:
             continue
-
-
-def _interrupted(command: Start) -> AttemptEnded:
-    """Return the end of an attempt whose process ended before it: nobody knows whether it happened."""
-    failure = Failure("interrupted", "the process ended during the call", transient=True, happened="unknown")
-    return AttemptEnded(command.node, command.part, command.attempt, "failed", (), failure)

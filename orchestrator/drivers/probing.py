@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
 from orchestrator.chance import unit_interval
@@ -20,6 +21,7 @@ from orchestrator.errors import NotApplicable
 from orchestrator.health import Evidence, Outcome, evidence_of
 from orchestrator.nodes.binding import BoundProbe
 from orchestrator.nodes.classify import classify
+from orchestrator.nodes.meaning import Meaning
 from orchestrator.nodes.python import invoke
 from orchestrator.nodes.threads import Threads
 
@@ -99,6 +101,7 @@ class Probing:
         watchers: Users' monitors, as the board has them: each is asked every second.
         lagged: Takes the seconds by which the event loop is late, ten times a second.
         report: Takes a text, for people, about what does not work here; called more than once with the same one.
+        errors: What classes of exceptions mean, beside what is known of them anyway.
         clock: Returns the seconds of outcomes.
         seed: Decides what is left to chance; best another one in each process.
     """
@@ -113,6 +116,7 @@ class Probing:
         tick: Callable[[], float | None] = lambda: None,
         watchers: Iterable[Watcher] = (),
         lagged: Callable[[float], object] = lambda seconds: None,
+        errors: Mapping[str, Meaning] = MappingProxyType({}),
         seed: int = 0,
     ) -> None:
         self._clock = clock
@@ -120,6 +124,7 @@ class Probing:
         self._tick = tick
         self._lagged = lagged
         self._report = report
+        self._errors = errors
         self._seed = seed
         self._threads = Threads(limited=False)
         self._rounds: list[Callable[[], Coroutine[Any, Any, None]]] = [
@@ -258,7 +263,7 @@ class Probing:
         except NotApplicable:
             return "inapplicable", None
         except Exception as error:
-            failure = classify(error)
+            failure = classify(error, table=self._errors)
             evidence = evidence_of("failed", failure)
             return _ABOUT_THE_PROBE.get(evidence, evidence), failure.type
         return "ok", None

@@ -14,7 +14,7 @@ from orchestrator.errors import FencedError, InputError, RecordError, RunNotFoun
 from orchestrator.events import Answered, Record, RunStarted
 from orchestrator.nodes.binding import Bindings
 from orchestrator.result import RunResult, fold
-from orchestrator.run import Run
+from orchestrator.run import Foreseen, Run
 
 if TYPE_CHECKING:
     from orchestrator.escalation import DecisionModel
@@ -31,7 +31,7 @@ async def taken_over(
     steal: bool,
     bindings: Bindings,
     clock: Callable[[], float],
-    begin: Callable[[RunStarted], tuple[Callable[[str, Record], None], str]],
+    begin: Callable[[RunStarted], tuple[Callable[[str, Record], None], Callable[[Foreseen], None] | None, str]],
     redact: Callable[[str], str],
     model: DecisionModel | None,
     ask: Ask | None,
@@ -39,8 +39,9 @@ async def taken_over(
 ) -> LocalRun:
     """Return a recorded run, claimed and ready to go on; the arguments are those of `LocalRun` and `Orchestrator`.
 
-    *begin* is given the run's first record once nothing can go wrong any more, and returns what takes its records, and
-    its trace: a run that is refused leaves no trace, and one that somebody else drives keeps its own.
+    *begin* is given the run's first record once nothing can go wrong any more, and returns what takes its records, what
+    takes what it foresees, and its trace: a run that is refused leaves no trace, and one that somebody else drives
+    keeps its own.
     """
     stored, journal = await runs.claimed(run_id, steal=steal)
     try:
@@ -50,7 +51,7 @@ async def taken_over(
         # Run time goes on while nobody drives the run, so that deadlines of people are kept.
         at = max(stored.records[-1].at, runs.now() - stored.row.created)
         facts = [_in_time(machine, to_fact(machine, answer, values), at) for answer in answers]
-        publish, trace_id = begin(first)
+        publish, foreseen, trace_id = begin(first)
     except BaseException:
         await journal.release()
         raise
@@ -61,6 +62,7 @@ async def taken_over(
         bindings,
         clock=clock,
         publish=publish,
+        foreseen=foreseen,
         redact=redact,
         trace_id=trace_id,
         journal=journal,

@@ -18,6 +18,7 @@ __all__ = (
     "CallEnded",
     "CallKind",
     "CancelRequested",
+    "Evidence",
     "Failure",
     "LateResult",
     "ModelAnswered",
@@ -38,6 +39,22 @@ class Value:
     size: int = 0
 
 
+Evidence = Literal[
+    "ok",
+    "external",
+    "timeout",
+    "rate_limited",
+    "unauthorised",
+    "contract",
+    "caller",
+    "unknown",
+    "cancelled",
+    "inapplicable",
+]
+"""external: the other side failed; timeout: our own deadline; contract: a result that breaks its output contract, or
+cannot be read; caller: our own mistake; unknown: the answer was lost; the last two say nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why an attempt failed.
@@ -51,6 +68,8 @@ class Failure:
     transient: bool = False
     happened: Literal["no", "yes", "unknown"] = "no"
     retry_after: float | None = None
+    evidence: Evidence | None = None
+    """What it is evidence of, where the other fields do not say it: see `orchestrator.health.evidence_of`."""
 
 
 CallKind = Literal["guard", "gate", "check", "verify", "undo"]

@@ -24,8 +24,8 @@ from orchestrator.health.monitors.users import Report, UserMonitor
 from orchestrator.health.outcome import Outcome
 from orchestrator.health.publication import Publication
 from orchestrator.health.rows import HealthRow
-from orchestrator.health.scouts import Scouts
-from orchestrator.health.seats import Changed, Seat
+from orchestrator.health.scouts import ALONE, Scouts
+from orchestrator.health.seats import Changed, Seat, Seats
 from orchestrator.health.signal import Monitor, Signal
 from orchestrator.health.watching import Watching
 from orchestrator.health.weighing import TRIED, Weighing, peers_of, scaled
@@ -96,10 +96,11 @@ class Board:
         peers = peers_of(graph)
         self._watching = Watching(graph, policy, circuits, self._base, peers, self.watchers)
         self._weighing = Weighing(graph, policy, circuits, self._watching.latency, peers)
-        self._leases = Leases(circuits)
+        patience = ALONE * policy.circuit.cooldown
+        self._leases = Leases(circuits, patience)
         self._load = Load(graph)
-        self._scouts = Scouts(circuits, graph.providers, policy.circuit.cooldown)
-        self._seats: dict[str, Seat] = {}
+        self._scouts = Scouts(circuits, graph.providers, patience)
+        self._seats = Seats(self._base)
         self._news = Publication(policy.health)
         """When runs are told what bars their way."""
         self._moves = Publication(policy.health)
@@ -110,8 +111,6 @@ class Board:
         self._looked_at = clock()
         self._called: dict[str, None] = {}  # their weights may have moved: looked at once for all that come together
         self._plain = self._weighed()
-        self._latest = self._base
-        self._made = 0
         self._watching.look(clock())
 
     # ------------------------------------------------------------------------------------------------------------ runs
@@ -119,18 +118,15 @@ class Board:
     def view(self, run_id: str) -> View:
         """Return the whole view for a run that starts or resumes.
 
-        A half-open node that nobody else may try is left usable for this run, at no more than its declared weight: a
-        trial that is made dear is never made.
+        A half-open node that nobody tries, nor has just set out for, is left usable for this run, at no more than its
+        declared weight: a trial that is made dear is never made.
         """
         now = self._refreshed()
         for name in self._watching.picture.half_open:
             self._ask(run_id, name, now, (name,))
         self._scouts.ask(run_id, now)
         weights, trails = self._weights(run_id, now)
-        view = self._numbered(replace(self._barred(run_id), weights=weights, trails=trails))
-        seat = self._seats.get(run_id)
-        self._seats[run_id] = Seat(view, seat.changed if seat is not None else None)
-        return view
+        return self._seats.show(run_id, replace(self._barred(run_id), weights=weights, trails=trails))
 
     def settle(self, run_id: str, wanted: Collection[str]) -> None:
         """The run goes along a route of these unfinished nodes: what it does not use, another may try.
@@ -145,6 +141,24 @@ class Board:
                 self._ask(run_id, name, now, wanted)
         self._load.settle(run_id, wanted)
         self._tell(run_id)
+
+    def call(self, run_id: str, node: str) -> str | None:
+        """The run is about to call a node: from what one at a time may try, it holds all others off until that is over.
+
+        Returns:
+            Why it must not, because another was quicker; it is then shown that too. None: it may.
+        """
+        now = self._refreshed()
+        if node in self._watching.picture.half_open and node not in self._probed:
+            others = self._leases.call(run_id, node, now, self._seconds((node,)))
+            for other in (run_id,) if others is None else others:
+                self._tell(other)
+            if others is None:
+                return HALF_OPEN
+        if self._scouts.call(run_id, node, now) or node in self._leases.of(run_id):
+            return None
+        self._tell(run_id)
+        return self._scouts.barred(run_id)[node]
 
     def release(self, run_id: str) -> None:
         """The run is over, however it ended."""
@@ -163,10 +177,10 @@ class Board:
             What ends it.
         """
         self._refreshed()
-        seat = self._seats.setdefault(run_id, Seat(self._base))
+        seat = self._seats.setdefault(run_id, Seat())
         seat.changed = changed
-        shown = {name for name, _ in seat.view.vetoes}
-        if any(name not in shown and name not in self._leases.of(run_id) for name in self._watching.picture.half_open):
+        its = self._leases.of(run_id)
+        if any(not seat.bars(name) and name not in its for name in self._watching.picture.half_open):
             self._tell(run_id)
 
         def unsubscribe() -> None:
@@ -185,7 +199,7 @@ class Board:
         news = self._watching.record(outcome)
         self._load.ended(outcome.run_id, outcome.node)
         tried = self._leases.give_back(outcome.run_id, outcome.node)
-        if news or tried:
+        if news or tried or outcome.node in self._watching.picture.half_open:
             self._look(now)
         if tried:
             self._tell(outcome.run_id)
@@ -290,7 +304,7 @@ class Board:
             if name not in before.half_open:
                 # A run that has not even heard yet that it opened must not try it beside the one that may.
                 for run_id, seat in tuple(self._seats.items()):
-                    if all(name != vetoed for vetoed, _ in seat.view.vetoes):
+                    if not seat.bars(name):
                         self._tell(run_id)
 
     def _weigh(self, name: str, now: float) -> None:
@@ -298,11 +312,13 @@ class Board:
             self._moves = self._moves.changed(now)
 
     def _ask(self, run_id: str, name: str, now: float, wanted: Collection[str]) -> None:
-        """Ask for the permit of a half-open node, for as long as it and what comes before it may take."""
+        """Have a run set out for a half-open node: it has as long as that and what comes before it may take."""
         if name not in self._probed:
-            nodes = [node for node in self._graph.nodes if node.name in wanted]
-            seconds = sum(node.attempts * node.timeout + (node.attempts - 1) * node.max_backoff for node in nodes)
-            self._leases.ask(run_id, name, now, seconds)
+            self._leases.ask(run_id, name, now, self._seconds(wanted))
+
+    def _seconds(self, wanted: Collection[str]) -> float:
+        nodes = [node for node in self._graph.nodes if node.name in wanted]
+        return sum(node.attempts * node.timeout + (node.attempts - 1) * node.max_backoff for node in nodes)
 
     def _take_back(self, now: float) -> None:
         for run_id in self._leases.expire(now):
@@ -348,26 +364,10 @@ class Board:
         )
         return tuple(weights.items()), trails
 
-    def _numbered(self, view: View) -> View:
-        """Give a view its id; one that says the same as the declared or the latest one is that one."""
-        for known in (self._base, self._latest):
-            if replace(view, id=known.id) == known:
-                return known
-        self._made += 1
-        self._latest = replace(view, id=f"health {self._made}")
-        return self._latest
-
     def _tell(self, run_id: str) -> None:
         """Show a run what bars its way, if that has moved since it was last shown."""
-        seat = self._seats.get(run_id)
-        if seat is None or seat.changed is None:
-            return
-        barred = self._barred(run_id)
-        if seat.is_shown(barred):
-            return
-        seat.view = self._numbered(replace(barred, weights=seat.view.weights, trails=seat.view.trails))
         try:
-            seat.changed(seat.view)
+            self._seats.tell(run_id, self._barred(run_id))
         except Exception as error:
             # One run that cannot be told must not keep others from being told.
             self._in_trouble(f"run {run_id} could not be told of a new view: {type(error).__name__}")

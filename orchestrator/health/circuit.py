@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from orchestrator.chance import unit_interval
+from orchestrator.health.steady import on_grid, time_of
 from orchestrator.health.window import Origin, Window
 from orchestrator.policy import Circuit
 
@@ -72,6 +73,11 @@ class NodeCircuit:
         """Seconds that it is open for."""
         return 0.0 if self.opened_at is None else self.until - self.opened_at
 
+    @property
+    def whole_at(self) -> float:
+        """When it gets the whole of its traffic again since it was last admitted."""
+        return on_grid(self.readmitted_at + self.policy.slow_start)
+
     def trigger(self, window: Window, origin: Origin, now: float) -> str | None:
         """Return why the node should be taken out of use, if it should.
 
@@ -96,7 +102,7 @@ class NodeCircuit:
         ceiling = min(self.policy.cooldown * 2.0**self.growth, self.policy.max_cooldown)
         self.openings += 1
         # Equal jitter: half of the time is certain.
-        pause = ceiling * (1 + unit_interval(self.seed, self.name, "cooldown", self.openings)) / 2
+        pause = on_grid(ceiling * (1 + unit_interval(self.seed, self.name, "cooldown", self.openings)) / 2)
         if ceiling < self.policy.max_cooldown:
             self.growth += 1
         self.opened_at, self.until, self.reason = now, now + pause, reason
@@ -114,7 +120,7 @@ class NodeCircuit:
         """Give the permit to *holder* for *seconds* unless another has it; its own is prolonged."""
         if self.leased_to_another(holder, now):
             return False
-        expires = now + max(seconds, 0.0)
+        expires = now + on_grid(max(seconds, 0.0))
         if self.lease is not None and self.lease.holder == holder:
             expires = max(expires, self.lease.expires)
         self.lease = Lease(holder, expires)
@@ -135,10 +141,9 @@ class NodeCircuit:
 
     def share(self, now: float) -> float:
         """Return the share of its traffic that a node gets since it was admitted again: from a tenth to the whole."""
-        back = now - self.readmitted_at
-        if self.opened_at is not None or back >= self.policy.slow_start:
+        if self.opened_at is not None or now >= self.whole_at:
             return 1.0
-        return max(back / self.policy.slow_start, LEAST)
+        return max((now - self.readmitted_at) / self.policy.slow_start, LEAST)
 
     def snapshot(self, now: float) -> dict[str, Any]:
         """Return it as JSON-ready data, with every time as an age; what is yet to come has a negative one."""
@@ -158,9 +163,9 @@ class NodeCircuit:
         for name in _TIMES:
             age = data.get(name)
             never = None if name == "opened_at" else -math.inf
-            setattr(self, name, never if age is None else now - age)
+            setattr(self, name, never if age is None else time_of(age, now))
         leased = data.get("lease")
-        self.lease = Lease(leased[0], now - leased[1]) if leased else None
+        self.lease = Lease(leased[0], time_of(leased[1], now)) if leased else None
 
     def _growth_left(self, now: float) -> int:
         """Return the doublings that the time in use since the last admission has not taken back."""

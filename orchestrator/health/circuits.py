@@ -20,14 +20,12 @@ from orchestrator.health.circuit import LEAST, State
 from orchestrator.health.groups import Groups
 from orchestrator.health.outcome import Outcome
 from orchestrator.health.standing import Standing
-from orchestrator.health.steady import SteadyClock
+from orchestrator.health.steady import SteadyClock, on_grid, time_of
 from orchestrator.health.window import Figures, Origin
 from orchestrator.policy import Circuit, Policy
 
 __all__ = ("Circuits", "Figures", "State")
 
-MOMENT = 1e-6
-"""Seconds below which two times are the same: a process that was told of one as an age has rounded it."""
 VERSION = 1
 """Of a snapshot."""
 
@@ -88,8 +86,9 @@ class Circuits:
         if standing is None:
             return False
         now = self._clock.now()
-        at = min(self._clock.steady(outcome.at), now)
-        began = at - max(outcome.seconds, 0.0)
+        late = max(self._clock.steady(outcome.at) - now, 0.0)
+        # The difference is rounded, and not its parts: it is what the clock read then.
+        began = self._clock.steady(outcome.at - max(outcome.seconds, 0.0)) - late
         if outcome.headroom is not None and math.isfinite(outcome.headroom):
             standing.quota.told(now, outcome.headroom)
         self._weigh(standing, outcome, now, began, lagging)
@@ -136,7 +135,7 @@ class Circuits:
             return False
         now, circuit = self._clock.now(), standing.circuit
         longest = circuit.policy.max_cooldown
-        seconds = longest if seconds is None else min(seconds, longest)
+        seconds = on_grid(longest if seconds is None else min(seconds, longest))
         if state == "open" and seconds > 0 and circuit.opened_at is None:
             until = now + seconds
             outweighed = standing.hearsay.outweighed(standing.window, now)
@@ -163,14 +162,6 @@ class Circuits:
         circuit = standing.circuit
         state = circuit.state(now)
         return state, circuit.until - now if state == "open" else 0.0, circuit.reason
-
-    def admit(self, node: str) -> None:
-        """Put *node* back into use, on the word of an operator: its credentials or its quota are in order again."""
-        standing, now = self._nodes[node], self._clock.now()
-        standing.quota.passed(now)
-        standing.unauthorised = False
-        self._close(standing, now)
-        standing.told = standing.status(now)
 
     # ----------------------------------------------------------------------------------------------------- what follows
 
@@ -281,7 +272,7 @@ class Circuits:
         if data.get("version") != VERSION:
             return
         now = self._clock.now()
-        then = now - max(age, 0.0)
+        then = time_of(max(age, 0.0), now)
         known = {name: each for name, each in data["nodes"].items() if name in self._nodes}
         for name, each in known.items():
             self._groups.put_back(name)
@@ -321,7 +312,7 @@ class Circuits:
             standing.circuit.give_back(outcome.run_id)
         else:
             if evidence == "unauthorised":
-                standing.unauthorised, standing.refused_at = True, now
+                standing.refused_at = now
                 self._groups.take_out(standing.node.name)
             # It says nothing about whether the node is up: the next may probe.
             standing.circuit.give_back(outcome.run_id)
@@ -334,8 +325,8 @@ class Circuits:
             standing.quota.passed(began)
         self._groups.succeeded(standing.node.name)
         self._pay(outcome, succeeded=True)
-        if standing.unauthorised and began >= standing.refused_at - MOMENT:
-            standing.unauthorised = False
+        if standing.unauthorised and began >= standing.refused_at:
+            standing.refused_at = -math.inf
             if standing.circuit.opened_at is None:
                 self._groups.put_back(standing.node.name)
         opened_at = standing.circuit.opened_at
@@ -371,10 +362,9 @@ class Circuits:
         return outcome.probe or standing.circuit.holds(outcome.run_id, now)
 
     def _close(self, standing: Standing, now: float) -> None:
-        if standing.circuit.opened_at is not None:
-            standing.hearsay.closed(now, standing.circuit.pause)
-            standing.circuit.close(now)
-            standing.window.restart()
+        standing.hearsay.closed(now, standing.circuit.pause)
+        standing.circuit.close(now)
+        standing.window.restart()
         if not standing.unauthorised:
             self._groups.put_back(standing.node.name)
 

@@ -52,10 +52,6 @@ class Groups:
         """Return the values whose groups *node* belongs to."""
         return self._of[node]
 
-    def members(self, value: str) -> tuple[str, ...]:
-        """Return the substitutes that provide *value*, by name."""
-        return self._members[value]
-
     def room(self, node: str, share: float) -> bool:
         """Tell whether every group of *node* can spare it, if *share* of a group may be out of use."""
         values = self._of[node]

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.health.steady import time_of
 from orchestrator.health.window import Window
 
 __all__ = ("Hearsay",)
@@ -59,4 +60,4 @@ class Hearsay:
     def restore(self, data: dict[str, Any], now: float) -> None:
         """Take over what `snapshot` wrote; *now* is the time at which its ages hold."""
         age = data.get("vouched_until")
-        self.own, self.vouched_until = bool(data.get("own")), -math.inf if age is None else now - age
+        self.own, self.vouched_until = bool(data.get("own")), -math.inf if age is None else time_of(age, now)

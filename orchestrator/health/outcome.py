@@ -8,26 +8,10 @@ is kept apart from a failure of the other side, because it may have been too sho
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from orchestrator.events import Failure
+from orchestrator.events import Evidence, Failure
 
 __all__ = ("Evidence", "Outcome", "evidence_of")
-
-Evidence = Literal[
-    "ok",
-    "external",
-    "timeout",
-    "rate_limited",
-    "unauthorised",
-    "contract",
-    "caller",
-    "unknown",
-    "cancelled",
-    "inapplicable",
-]
-"""external: the other side failed; timeout: our own deadline; contract: a result that breaks its output contract;
-caller: our own mistake; unknown: the answer was lost; the last two say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +38,9 @@ class Outcome:
 def evidence_of(outcome: str, failure: Failure | None) -> Evidence:
     """Return what an attempt's end is evidence of.
 
+    Of a failure that is what it says itself; else what its type stands for; else an unknown outcome is that, and what
+    may pass is the other side's while what may not is the caller's.
+
     Args:
         outcome: succeeded, failed, cancelled or inapplicable.
         failure: Of a failed one.
@@ -62,6 +49,8 @@ def evidence_of(outcome: str, failure: Failure | None) -> Evidence:
         return "ok"
     if outcome != "failed" or failure is None:
         return "inapplicable" if outcome == "inapplicable" else "cancelled"
+    if failure.evidence is not None:
+        return failure.evidence
     known: dict[str, Evidence] = {
         "rate_limited": "rate_limited",
         "unauthorised": "unauthorised",
@@ -71,6 +60,7 @@ def evidence_of(outcome: str, failure: Failure | None) -> Evidence:
         "cancelled": "cancelled",
         "interrupted": "cancelled",
         "overloaded": "cancelled",
+        "held_off": "cancelled",
     }
     if failure.type in known:
         return known[failure.type]

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
+from orchestrator.health.steady import on_grid, time_of
 from orchestrator.health.window import fading
 
 __all__ = ("LEAST", "Quota")
@@ -56,10 +57,10 @@ class Quota:
             self.burst += 1
             self.refused_at = now
         if retry_after is not None and math.isfinite(retry_after) and retry_after >= 0:
-            wait = min(retry_after, LONGEST)
+            wait = on_grid(min(retry_after, LONGEST))
         else:
             ceiling = min(self.backoff * 2.0 ** min(self.burst - 1, 30), self.max_backoff)
-            wait = ceiling * (1 + chance) / 2
+            wait = on_grid(ceiling * (1 + chance) / 2)
         if now + wait > self.not_before:
             self.not_before, self.wait = now + wait, wait
 
@@ -79,12 +80,14 @@ class Quota:
         rested = now - self.not_before
         if self.cap >= 1.0 or rested <= 0:
             return self.cap
-        return min(self.cap + (1 - LEAST) * rested / self.recovery, 1.0) if self.recovery > 0 else 1.0
+        if now >= self.whole_at:
+            return 1.0
+        return min(self.cap + (1 - LEAST) * rested / self.recovery, 1.0)
 
     @property
     def whole_at(self) -> float:
         """When the learned share is whole again."""
-        return self.not_before + (1.0 - self.cap) * self.recovery / (1 - LEAST)
+        return on_grid(self.not_before + (1.0 - self.cap) * self.recovery / (1 - LEAST))
 
     def share(self, now: float) -> float:
         """Return the share of its usual traffic that the node can take, from a tenth to the whole."""
@@ -106,7 +109,7 @@ class Quota:
                 setattr(self, each.name, data[each.name])
         for name in _TIMES:
             age = data.get(name)
-            setattr(self, name, -math.inf if age is None else now - age)
+            setattr(self, name, -math.inf if age is None else time_of(age, now))
 
 
 _TIMES = ("not_before", "refused_at", "told_at")

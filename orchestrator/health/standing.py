@@ -9,6 +9,7 @@ from orchestrator.graph import Node
 from orchestrator.health.circuit import NodeCircuit, State
 from orchestrator.health.hearsay import Hearsay
 from orchestrator.health.quota import Quota
+from orchestrator.health.steady import on_grid, time_of
 from orchestrator.health.window import Window
 from orchestrator.policy import Circuit, Policy
 
@@ -31,8 +32,8 @@ class Standing:
         self.window = Window(circuit.window, policy.health.latency)
         self.quota = Quota(policy.retry.backoff, policy.retry.max_backoff, circuit.slow_start, circuit.window)
         self.hearsay = Hearsay()
-        self.unauthorised = False
         self.refused_at = -math.inf
+        """When it last refused our credentials; it has not accepted any since."""
         self.awaited: tuple[float, ...] = ()
         self.told: tuple[State, bool, bool] = ("closed", False, False)
 
@@ -40,9 +41,19 @@ class Standing:
         """Return the state of its circuit, whether it is unauthorised, and whether its quota is used up."""
         return self.circuit.state(now), self.refuses_us(now), now < self.quota.not_before
 
+    @property
+    def unauthorised(self) -> bool:
+        """Whether it has refused our credentials."""
+        return self.refused_at > -math.inf
+
+    @property
+    def retried_at(self) -> float:
+        """When credentials that it has refused may be tried again."""
+        return on_grid(self.refused_at + self.circuit.policy.max_cooldown)
+
     def refuses_us(self, now: float) -> bool:
         """Return whether it has refused our credentials, and it is too early to try them again."""
-        return self.unauthorised and now < self.refused_at + self.circuit.policy.max_cooldown
+        return self.unauthorised and now < self.retried_at
 
     def blocked(self, now: float) -> str | None:
         """Return why it may not be used now, in words that stay the same while it holds."""
@@ -62,13 +73,13 @@ class Standing:
         """Return the times at which time alone changes something, those that are over too."""
         circuit = self.circuit
         times = [
-            self.refused_at + circuit.policy.max_cooldown,
+            self.retried_at,
             self.quota.not_before,
             self.quota.whole_at,
             circuit.suspect_until,
         ]
         if circuit.opened_at is None:
-            times.append(circuit.readmitted_at + circuit.policy.slow_start)
+            times.append(circuit.whole_at)
         else:
             times.append(circuit.until)
         if circuit.lease is not None:
@@ -92,7 +103,7 @@ class Standing:
         self.window.restore(data["window"], then)
         self.quota.restore(data["quota"], then)
         self.hearsay.restore(data.get("hearsay", {}), then)
-        self.unauthorised = data["unauthorised"] is not None
-        self.refused_at = then - data["unauthorised"] if self.unauthorised else -math.inf
+        refused = data["unauthorised"]
+        self.refused_at = -math.inf if refused is None else time_of(refused, then)
         state, unauthorised, limited = data["told"]
         self.told = (state, unauthorised, limited)

@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from orchestrator.health.steady import time_of
+
 __all__ = ("Figures", "Origin", "Window", "fading")
 
 Origin = Literal["external", "timeout"]
@@ -156,7 +158,7 @@ class Window:
         for name in _TIMES:
             age = data.get(name)
             never = -math.inf if name in ("at", "latency_at") else None
-            setattr(self, name, never if age is None else now - age)
+            setattr(self, name, never if age is None else time_of(age, now))
 
     def _forget(self, now: float) -> None:
         left = fading(now - self.at, self.time)

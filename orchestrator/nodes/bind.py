@@ -18,6 +18,7 @@ from orchestrator.nodes.binding import Bindings, BoundProbe, Call, CallContext, 
 from orchestrator.nodes.contract import Contract, output_contract, split
 from orchestrator.nodes.headroom import Stated
 from orchestrator.nodes.http import HttpClients, http_call
+from orchestrator.nodes.meaning import meanings
 from orchestrator.nodes.probe import TIMEOUT, http_probe, python_probe
 from orchestrator.nodes.python import IDEMPOTENCY_KEY, RawCall, by_name, invoke, python_call
 from orchestrator.nodes.shell import shell_call
@@ -68,7 +69,8 @@ def bind(
     if binder.problems:
         raise SpecError(tuple(binder.problems))
     closers = (binder.clients.aclose,) if binder.clients is not None else ()
-    return Bindings(nodes, {name: check for name, check in checks.items() if check is not None}, probes, closers)
+    found = {name: check for name, check in checks.items() if check is not None}
+    return Bindings(nodes, found, probes, meanings(spec.errors), closers)
 
 
 class _Binder:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from orchestrator.nodes.meaning import Meaning
 
 __all__ = ("Bindings", "BoundProbe", "CallContext", "NodeBinding", "Reply")
 
@@ -75,5 +78,7 @@ class Bindings:
     """Given the goal's values by name: None when satisfied, else the reason why not."""
     probes: Mapping[str, BoundProbe] = field(default_factory=dict)
     """Of the nodes that declare one."""
+    errors: Mapping[str, Meaning] = field(default_factory=dict)
+    """What the graph says that classes of exceptions mean, by name."""
     closers: tuple[Callable[[], Awaitable[None]], ...] = ()
     """Called once when the orchestrator closes: open HTTP clients and the like."""

@@ -16,7 +16,7 @@ from orchestrator.planner.route import Route, Situation
 from orchestrator.units import MICRO
 from orchestrator.weight import View
 
-__all__ = ("Backup", "Detour", "backups")
+__all__ = ("Backup", "Detour", "backups", "detour", "sharing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +53,23 @@ def backups(planner: Planner, view: View, route: Route, situation: Situation) ->
     """Return the backups of each step of *route*, in its order."""
     found = {}
     for name, then in _moments(planner.graph, route, situation):
-        alone = _detour(planner, view, route.goal, then, (name,))
-        shared = _sharing(planner.graph, name, then)
-        found[name] = Backup(alone, alone if len(shared) == 1 else _detour(planner, view, route.goal, then, shared))
+        alone = _planned(planner, view, route.goal, then, (name,))
+        shared = sharing(planner.graph, name, then)
+        found[name] = Backup(alone, alone if len(shared) == 1 else _planned(planner, view, route.goal, then, shared))
     return found
 
 
-def _detour(planner: Planner, view: View, goal: str, then: Situation, without: tuple[str, ...]) -> Detour | None:
+def _planned(planner: Planner, view: View, goal: str, then: Situation, without: tuple[str, ...]) -> Detour | None:
     excluded = {**then.excluded, **dict.fromkeys(without, "failed")}
-    other = planner.plan(view, goal, replace(then, excluded=excluded))
-    return Detour(without, other.nodes, other.weight / MICRO) if other.feasible else None
+    return detour(without, planner.plan(view, goal, replace(then, excluded=excluded)))
 
 
-def _sharing(graph: Graph, name: str, then: Situation) -> tuple[str, ...]:
+def detour(without: tuple[str, ...], route: Route) -> Detour | None:
+    """Return a route that was planned without some nodes as what would follow; None where it is none."""
+    return Detour(without, route.nodes, route.weight / MICRO) if route.feasible else None
+
+
+def sharing(graph: Graph, name: str, then: Situation) -> tuple[str, ...]:
     """Return a node and, by name, the unfinished others that share a fault domain with it."""
     domains = set(graph.by_name[name].domains)
     others = (node.name for node in graph.nodes if domains.intersection(node.domains) and node.name != name)

@@ -105,15 +105,16 @@ class Planner:
             solution = Solution(within.union, max(within.bound, solution.bound))
         return self._route(index, ground, goal, solution, verdict, allowance, least)
 
-    def plan_ahead(self, view: View, goal: str, situation: Situation, *, expansions: int) -> bool:
+    def plan_ahead(self, view: View, goal: str, situation: Situation, *, expansions: int, paths: bool = False) -> bool:
         """Solve what may have to be planned later, so that it then is a look-up; return whether that was any work.
 
-        No solution is kept of what takes more than *expansions* to prove: a smaller budget must not decide.
+        No solution is kept of what takes more than *expansions* to prove: a smaller budget must not decide. Mere paths
+        are found about as fast as they are looked up, so they are solved only where *paths* says that somebody asks.
         """
         index = self.index(view)
         ground, target = self.ground(index, situation), index.goal_number[goal]
-        if index.single and not ground.undo:
-            return False  # a path is found about as fast as it is looked up
+        if index.single and not ground.undo and not paths:
+            return False
         key, work = _key(ground, target), Work(self.expansions)
         if key in index.solved:
             return False
@@ -121,6 +122,17 @@ class Planner:
         unfinished = solution is not None and solution.unfinished
         self._keep(index, key, TOO_LONG if unfinished else _known(solution, work))
         return True
+
+    def foreseen(self, view: View, goal: str, situation: Situation) -> Route | None:
+        """Return what `plan` would, if it was planned ahead; None where it is still to be searched for."""
+        index = self.index(view)
+        ground, target = self.ground(index, situation), index.goal_number[goal]
+        known = index.solved.get(_key(ground, target))
+        if known is None or known is TOO_LONG:
+            return None
+        if known.choice is not None and not Allowance(situation.left).fits(Union(index, ground, known.choice, target)):
+            return None  # a way within the limits, if there is one, takes a search
+        return self.plan(view, goal, situation)
 
     def _recalled(self, index: Index, ground: Ground, target: int, work: Work) -> Solution | None:
         """Solve, or remember how it was solved; the budget is as far down either way."""

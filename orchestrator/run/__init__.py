@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from orchestrator.run.ahead import Foreseen
 from orchestrator.run.commands import AskModel, Call, Cancel, Command, Finish, Start, WakeAt
 from orchestrator.run.machine import Run, Step
 
-__all__ = ("AskModel", "Call", "Cancel", "Command", "Finish", "Run", "Start", "Step", "WakeAt")
+__all__ = ("AskModel", "Call", "Cancel", "Command", "Finish", "Foreseen", "Run", "Start", "Step", "WakeAt")

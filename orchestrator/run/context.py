@@ -140,6 +140,12 @@ class Context:
         )
 
     @property
+    def rerouted_enough(self) -> bool:
+        """Whether the run may not be rerouted any more."""
+        limit = self.policy.limits.reroutes
+        return limit is not None and self.state.counts.get("reroute", 0) >= limit
+
+    @property
     def deadline(self) -> float | None:
         """When the run's time is up, on its own clock; while it waits for people, that moves on."""
         state, seconds = self.state, self.policy.limits.seconds

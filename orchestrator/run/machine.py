@@ -34,7 +34,7 @@ from orchestrator.events import (
 from orchestrator.graph import INPUT, Graph
 from orchestrator.planner import Planner, Route
 from orchestrator.policy import Policy
-from orchestrator.run.ahead import plan_ahead
+from orchestrator.run.ahead import Foreseen, foresee, plan_ahead
 from orchestrator.run.closing import close
 from orchestrator.run.commands import Command
 from orchestrator.run.context import CHECKS, Context
@@ -159,9 +159,16 @@ class Run:
         """
         return outstanding(self._context)
 
-    def plan_ahead(self) -> bool:
-        """Find the way round one call in flight, for when it fails; return whether there was still one to be found."""
-        return plan_ahead(self._context)
+    def plan_ahead(self, *, watched: bool = False) -> bool:
+        """Find a way round one call in flight, for when it fails; return whether there was still one to be found.
+
+        Where the run is *watched*, ways are found that serve only to be told.
+        """
+        return plan_ahead(self._context, watched=watched)
+
+    def foresee(self, node: str, at: float) -> Foreseen | None:
+        """Return what was planned ahead, by time *at*, for a call in flight; None where nothing was."""
+        return foresee(self._context, node, at)
 
     # ---------------------------------------------------------------------------------------------------------- facts
 
@@ -217,6 +224,7 @@ class Run:
 
     def _started(self, fact: RunStarted) -> None:
         run, state = self._context, self.state
+        run.first, state.view = fact, fact.view  # a driver may have a newer one than it was made with
         state.began = state.at
         for value in fact.inputs:
             state.held.setdefault(value.name, {})[INPUT] = value
@@ -337,9 +345,8 @@ class Run:
             if {*todo, *state.backoff} == set(route.nodes):
                 return
             # A better route is no reason to end a run that has no reroutes left.
-            limit, vetoed = run.policy.limits.reroutes, dict(run.view().vetoes)
-            spent = limit is not None and state.counts.get("reroute", 0) >= limit
-            if spent and not any(name in vetoed for name in (*todo, *state.backoff)):
+            vetoed = dict(run.view().vetoes)
+            if run.rerouted_enough and not any(name in vetoed for name in (*todo, *state.backoff)):
                 return
         go_on(run)
         replan(run, "view", None, state.view.id)

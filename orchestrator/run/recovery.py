@@ -153,10 +153,9 @@ def replan(run: Context, trigger: Trigger, node: str | None = None, cause: str |
 
 def way_on(run: Context) -> Route:
     """Plan again; a route that the run may not take any more, because it was rerouted too often, is none."""
-    state, limit = run.state, run.policy.limits.reroutes
-    route = run.plan(state.goal)
-    if route.feasible and limit is not None and state.counts.get("reroute", 0) >= limit:
-        return Route(state.goal, "impossible", reason="limit:reroutes")
+    route = run.plan(run.state.goal)
+    if route.feasible and run.rerouted_enough:
+        return Route(run.state.goal, "impossible", reason="limit:reroutes")
     return route
 
 

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from orchestrator.spec.resolve import Resolved
     from orchestrator.weight import View
 
-__all__ = ("Bind", "Configured", "load")
+__all__ = ("Bind", "Configured", "Errors", "load")
+
+Errors = Mapping[Any, Any]
+"""What exceptions mean, by class or by its name."""
 
 Bind = Callable[[Mapping[str, "RawCall"]], "Bindings"]
 """Binds a graph anew; given the calls, by node, that stand in for the declared ones."""
@@ -193,14 +196,19 @@ def load(
     environ: Mapping[str, str] | None,
     imports: bool,
     decider: DecisionModel | None = None,
+    errors: Errors | None = None,
 ) -> tuple[Resolved, Loaded]:
     """Load a graph file under a policy; the arguments are those of `Orchestrator.from_yaml`."""
+    from orchestrator.spec.declare import errors_of
     from orchestrator.spec.load import load_file
     from orchestrator.spec.policies import is_path, load_policy
     from orchestrator.spec.resolve import resolve
 
     environ = os.environ if environ is None else environ
     loaded = load_file(path, environ=environ)
+    if errors:
+        both = {**loaded.spec.errors, **errors_of(errors)}
+        loaded = replace(loaded, spec=loaded.spec.model_copy(update={"errors": both}))
     if isinstance(policy, str):
         file, by_path = Path(policy), is_path(policy)
         policy = load_policy(file.name if by_path else policy, root=file.parent, environ=environ)

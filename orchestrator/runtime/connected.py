@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Callable, Iterable
 from copy import copy
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -18,6 +19,7 @@ from orchestrator.drivers.beside import Beside
 from orchestrator.drivers.lanes import Lanes
 from orchestrator.drivers.runs import Runs
 from orchestrator.events import Record, RunStarted
+from orchestrator.run import Foreseen
 from orchestrator.runtime.configured import Bind, Configured
 from orchestrator.telemetry.outlets import Outlets
 
@@ -116,10 +118,13 @@ class Connected(Configured):
 
     def _publish(
         self, run_id: str, on_record: OnRecord | None, started: RunStarted | None = None
-    ) -> tuple[Callable[[str, Record], None], str]:
-        """Begin a run's trace, or with its first record the next one; return what takes its records, and its id."""
+    ) -> tuple[Callable[[str, Record], None], Callable[[Foreseen], None] | None, str]:
+        """Begin a run's trace, or with its first record the next one; return what takes its records, and its id.
+
+        Between them: what takes what the run foresees; None where the run is not traced.
+        """
         outlets, trace_id = self._outlets.begin(run_id, self.graph.name, started=started)
-        seen = self._seen
+        seen, tracing = self._seen, self._outlets.tracing(run_id)
 
         def publish(run: str, record: Record) -> None:
             for outlet in outlets:
@@ -129,7 +134,7 @@ class Connected(Configured):
             if on_record is not None:
                 on_record(record)
 
-        return publish, trace_id
+        return publish, None if tracing is None else partial(tracing.put, run_id), trace_id
 
     def health(self) -> tuple[HealthRow, ...]:
         """Return how each node is, as this process knows it from its runs; nothing before the first one.
@@ -167,6 +172,7 @@ class Connected(Configured):
                 clock=self._clock,
                 monitors=self._monitors,
                 probes=self._bound().probes,
+                errors=self._bound().errors,
                 report=self._outlets.report,
                 store=self._runs.open if self._runs.durable else None,
                 now=self._runs.now,

@@ -22,7 +22,7 @@ from orchestrator.events import Record
 from orchestrator.graph import INPUT
 from orchestrator.policy import Policy
 from orchestrator.result import RunResult
-from orchestrator.runtime.configured import Configured, load
+from orchestrator.runtime.configured import Configured, Errors, load
 from orchestrator.runtime.connected import Connected, OnRecord, Sink
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Orchestrator(Connected):
         model: Decides where no route is left, if the policy says so; default: the one that the policy names.
         ask: Called with all open questions when people are needed; default: the run ends `waiting`.
         monitors: Watch nodes in the background, outside runs; see `orchestrator.health.Monitor`.
+        errors: What exceptions mean, by class or its name: evidence, or a map as under ``errors:`` in a graph file.
         rest: Other top-level keys of a graph file, such as ``edges``.
     """
 
@@ -76,13 +77,14 @@ class Orchestrator(Connected):
         model: DecisionModel | None = None,
         ask: Ask | None = None,
         monitors: Iterable[Monitor] = (),
+        errors: Errors | None = None,
         **rest: Any,
     ) -> None:
-        from orchestrator.spec.declare import spec_from_tools
+        from orchestrator.spec.declare import named, spec_from_tools
         from orchestrator.spec.resolve import resolve
 
         policy = Policy.model_validate(policy) if isinstance(policy, Mapping) else policy
-        spec, functions = spec_from_tools(tools, goals, **rest)
+        spec, functions = spec_from_tools(tools, goals, errors=named(errors or {}), **rest)
         decider = None if model is None else model.name
         resolved = resolve(spec, functions=functions, policy=policy, decider=decider)
         super().__init__(resolved, functions, clock=clock, environ=environ)
@@ -103,6 +105,7 @@ class Orchestrator(Connected):
         model: DecisionModel | None = None,
         ask: Ask | None = None,
         monitors: Iterable[Monitor] = (),
+        errors: Errors | None = None,
     ) -> Orchestrator:
         """Load a graph file.
 
@@ -118,11 +121,12 @@ class Orchestrator(Connected):
             model: See there.
             ask: See there.
             monitors: See there.
+            errors: See there; they come before those of the file.
 
         Raises:
             SpecError: Something is wrong with the file; holds every problem with its place.
         """
-        resolved, loaded = load(path, policy, environ=environ, imports=imports, decider=model)
+        resolved, loaded = load(path, policy, environ=environ, imports=imports, decider=model, errors=errors)
         self = cls.__new__(cls)
         Configured.__init__(self, resolved, {}, clock=clock, environ=environ, loaded=loaded)
         self._link(sinks, tracer, store, model, ask, monitors, source=str(Path(path).resolve()))
@@ -188,11 +192,9 @@ class Orchestrator(Connected):
             references = tuple(values.take(name, INPUT, value) for name, value in sorted(given.items()))
         except ValueError as error:
             raise InputError(f"the input {error}") from None
-        bindings, beside = self._with_faults(faults, seed), self._beside(run_id)
-        first = self._blueprint.first_record(
-            run_id, goal=goal, inputs=references, seed=seed, down=self.down(down), view=beside.view()
-        )
-        publish, trace_id = self._publish(run_id, on_record)
+        bindings = self._with_faults(faults, seed)
+        first = self._blueprint.first_record(run_id, goal=goal, inputs=references, seed=seed, down=self.down(down))
+        publish, foreseen, trace_id = self._publish(run_id, on_record)
         return LocalRun(
             self._blueprint.run(first),
             first,
@@ -200,12 +202,13 @@ class Orchestrator(Connected):
             bindings,
             clock=self._clock,
             publish=publish,
+            foreseen=foreseen,
             redact=self._redactor.redact,
             trace_id=trace_id,
             journal=self._runs.journal(first, self.graph.name, trace_id),
             model=self._decider(),
             ask=self._ask,
-            beside=beside,
+            beside=self._beside(run_id),
         )
 
     # ---------------------------------------------------------------------------------------------------- going on

@@ -20,6 +20,7 @@ from orchestrator.health.board import Board
 from orchestrator.health.circuits import Circuits
 from orchestrator.health.stored import circuits_of, document
 from orchestrator.nodes.binding import BoundProbe
+from orchestrator.nodes.meaning import Meaning
 from orchestrator.policy import Circuit, Policy
 from orchestrator.spec.defaults import inherited
 from orchestrator.spec.models import GraphSpec
@@ -48,6 +49,7 @@ class Vitals:
         clock: Returns seconds; only differences matter.
         monitors: Of users.
         probes: How nodes are probed.
+        errors: What classes of exceptions mean, beside what is known of them anyway.
         report: Takes a text about what does not work beside runs.
         store: Opens what health is saved in and shared over; None: it stays in this process.
         now: Returns wall-clock seconds: those of the store.
@@ -64,6 +66,7 @@ class Vitals:
         clock: Callable[[], float],
         monitors: Iterable[Monitor] = (),
         probes: Mapping[str, BoundProbe],
+        errors: Mapping[str, Meaning],
         report: Callable[[str], None],
         store: Callable[[], Store] | None = None,
         now: Callable[[], float],
@@ -108,6 +111,7 @@ class Vitals:
             tick=self._tick,
             watchers=self.board.watchers,
             lagged=self.board.lag,
+            errors=errors,
             seed=seed,
         )
 

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel
 
 from orchestrator.errors import SpecError
-from orchestrator.spec.models import GraphSpec, ToolSpec
+from orchestrator.spec.models import ErrorSpec, Fragment, GraphSpec, ToolSpec
 from orchestrator.spec.problems import Finding, Path, placed, quoted
 from orchestrator.spec.shape import read_shape
 
-__all__ = ("Declaration", "Declared", "declaration_of", "declare", "spec_from_tools")
+__all__ = ("Declaration", "Declared", "declaration_of", "declare", "errors_of", "named", "spec_from_tools")
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -92,6 +92,22 @@ def spec_from_tools(tools: Iterable[Callable[..., Any]], goals: Any, **rest: Any
     data.setdefault("imports", {"allow": references.packages()})
     spec = _read(GraphSpec, data, twice)
     return Declared(spec, references.functions)
+
+
+def named(errors: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return what exceptions mean by their names; classes may be keys too."""
+    return {
+        f"{key.__module__}.{key.__qualname__}" if isinstance(key, type) else key: value for key, value in errors.items()
+    }
+
+
+def errors_of(errors: Mapping[Any, Any]) -> dict[str, ErrorSpec]:
+    """Return what exceptions mean as in a graph file, by class or by name as it is written in code.
+
+    Raises:
+        SpecError: Something is not well formed.
+    """
+    return _read(Fragment, {"errors": named(errors)}).errors
 
 
 def _read(model: type[_M], data: Any, findings: Iterable[Finding] = (), *, within: Path = ()) -> _M:

@@ -55,6 +55,8 @@ def _plain(spec: GraphSpec) -> dict[str, Any]:
     for section in ("tools", "agents"):
         if section in data:
             data[section] = {name: _node(node) for name, node in data[section].items()}
+    if "errors" in data:
+        data["errors"] = {name: _alone(error, "evidence") for name, error in data["errors"].items()}
     for edge in data.get("edges", ()):
         _tidy(edge, "cost")
     for model in data.get("models", {}).values():

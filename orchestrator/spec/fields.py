@@ -19,6 +19,7 @@ __all__ = (
     "Count",
     "Declared",
     "Duration",
+    "ErrorName",
     "Flag",
     "Form",
     "Gate",
@@ -71,6 +72,12 @@ def _reference(text: str) -> str:
     return text
 
 
+def _error_name(text: str) -> str:
+    if not all(part.isidentifier() or part == "<locals>" for part in text.split(".")):
+        raise ValueError("write the class as package.module.Class, or its bare name")
+    return text
+
+
 def _gate(text: str) -> str:
     return text if text in ("never", "always") else _reference(text)
 
@@ -119,6 +126,9 @@ Declared = Annotated[Flag, AfterValidator(_true), WithJsonSchema({"const": True}
 Duration = Annotated[Seconds, Field(gt=0)]
 Name = Annotated[str, AfterValidator(_name), Field(json_schema_extra={"pattern": r"^[^\s>,{}\[\]\"'|]+$"})]
 Reference = Annotated[str, AfterValidator(_reference), Field(json_schema_extra={"pattern": r"^[^\s:]+:[^\s:.]+$"})]
+ErrorName = Annotated[
+    str, AfterValidator(_error_name), Field(json_schema_extra={"pattern": r"^[^\W\d][^\s:,{}\[\]\"']*$"})
+]
 Gate = Annotated[
     str,
     AfterValidator(_gate),

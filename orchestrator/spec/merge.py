@@ -25,6 +25,7 @@ _MAPS = {
     "models": "a model",
     "servers": "a server",
     "domains": "a domain",
+    "errors": "an error",
     "tools": "a tool",
     "agents": "an agent",
 }

@@ -18,6 +18,7 @@ from orchestrator.spec.fields import (
     Count,
     Declared,
     Duration,
+    ErrorName,
     Flag,
     Form,
     Gate,
@@ -42,6 +43,7 @@ __all__ = (
     "Circuit",
     "Cost",
     "EdgeSpec",
+    "ErrorSpec",
     "Fragment",
     "GoalSpec",
     "GraphSpec",
@@ -259,6 +261,27 @@ class ServerSpec(Model):
     headers: dict[str, str] = Field(default_factory=dict)
 
 
+class ErrorSpec(Model):
+    """What a class of errors means; keys that are not written follow from the evidence."""
+
+    evidence: Literal["external", "timeout", "rate_limited", "unauthorised", "contract", "caller"] = Field(
+        description="what it counts as: the other side failed, was late, wants less, refuses us, answers wrongly; or "
+        "the call itself is wrong"
+    )
+    transient: Flag | None = Field(None, description="whether the same call may succeed later")
+    happened: Literal["no", "yes", "unknown"] | None = Field(
+        None, description="whether the side effect took place by then"
+    )
+    type: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="what it is called in traces and figures; default: the class's name"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"evidence": value} if isinstance(value, str) else value
+
+
 class InputSpec(BaseModel):
     """A run input: any JSON Schema keywords, and a default."""
 
@@ -324,6 +347,9 @@ class Fragment(Model):
     models: dict[Name, ModelSpec] = Field(default_factory=dict)
     servers: dict[Name, ServerSpec] = Field(default_factory=dict, description="MCP servers")
     domains: dict[Name, Values] = Field(default_factory=dict, description="nodes that fail together")
+    errors: dict[ErrorName, ErrorSpec] = Field(
+        default_factory=dict, description="what classes of exceptions mean, as package.module.Class: evidence"
+    )
     defaults: NodeDefaults = Field(default_factory=NodeDefaults)
     tools: dict[Name, ToolSpec] = Field(default_factory=dict)
     agents: dict[Name, AgentSpec] = Field(default_factory=dict)

@@ -24,11 +24,23 @@ __all__ = ("VERSION", "Part", "plain_data", "read_part")
 VERSION = 1
 """The version of the format that this program reads."""
 
-_ENTRIES = ("imports", "tools", "agents", "models", "servers", "inputs", "domains", "edges", "goals", "intents")
+_ENTRIES = (
+    "imports",
+    "tools",
+    "agents",
+    "models",
+    "servers",
+    "inputs",
+    "domains",
+    "errors",
+    "edges",
+    "goals",
+    "intents",
+)
 """Sections whose entries stand for themselves: one that is wrong can be left out."""
 _NAMED = ("tools", "agents", "models", "servers", "goals")
 """Sections whose entries are named elsewhere in the graph."""
-_NAMELESS = ("name", "policy", "inputs", "domains", "edges", "intents")
+_NAMELESS = ("name", "policy", "inputs", "domains", "errors", "edges", "intents")
 """Sections without names that another section speaks of."""
 
 

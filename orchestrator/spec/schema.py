@@ -63,6 +63,7 @@ def _short_forms(definitions: dict[str, Schema]) -> None:
         ("NeedSpec", value),
         ("Undo", reference),
         ("Http", {"type": "string"}),
+        ("ErrorSpec", definitions["ErrorSpec"]["properties"]["evidence"]),
     ):
         long = definitions[name]
         description = long.pop("description")

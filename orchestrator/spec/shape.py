@@ -31,6 +31,8 @@ EXAMPLES = {
     "cost": "cost: {usd: 0.01, latency: 900ms}",
     "domains": "domains: {cloud: [stripe, email]}",
     "edges": "edges: [{from: stripe, to: brief, cost: 0.5}]",
+    "errors": 'errors: {"package.module.Class": caller}',
+    "evidence": "evidence: caller",
     "goals": "goals: [{name: found, values: [pages]}]",
     "http": 'http: {url: "http://127.0.0.1:9001/orders/{order_id}"}',
     "imports": "imports: {allow: [package]}",

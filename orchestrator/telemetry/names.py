@@ -72,6 +72,7 @@ ROUTE_BEFORE = "orchestrator.route.before"
 ROUTE_AFTER = "orchestrator.route.after"
 ROUTE_WEIGHT_BEFORE = "orchestrator.route.weight.before"
 ROUTE_WEIGHT_AFTER = "orchestrator.route.weight.after"
+BACKUP_TAKEN = "orchestrator.backup.taken"
 NODES = "orchestrator.nodes"
 
 # Nodes and their attempts.
@@ -112,6 +113,19 @@ QUESTION = "orchestrator.question"
 QUESTION_SECONDS = "orchestrator.question.seconds"
 ANSWER = "orchestrator.answer"
 ANSWER_BY = "orchestrator.answer.by"
+
+# Backups, on the event that tells of one: what would follow if a call failed, and if all of its fault domain did.
+BACKUP_FOUND = "orchestrator.backup.found"
+BACKUP_ROUTE = "orchestrator.backup.route"
+BACKUP_WEIGHT = "orchestrator.backup.weight"
+BACKUP_PROTECTS = "orchestrator.backup.protects"
+BACKUP_DOMAIN = "orchestrator.backup.domain"
+BACKUP_DOMAIN_FOUND = "orchestrator.backup.domain.found"
+BACKUP_DOMAIN_ROUTE = "orchestrator.backup.domain.route"
+BACKUP_DOMAIN_WEIGHT = "orchestrator.backup.domain.weight"
+
+# Span events on the call that is protected.
+EVENT_BACKUP_PLANNED = "orchestrator.backup.planned"
 
 # Span events on the root: detail, never the only carrier of a decision.
 EVENT_GOAL_DEMOTED = "orchestrator.goal.demoted"

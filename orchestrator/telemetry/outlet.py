@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import PurePath
+from typing import Generic, TypeVar
 
 from orchestrator.events import Record
 
@@ -19,8 +20,11 @@ __all__ = ("Outlet", "Sink")
 Sink = Callable[[str, Record], None]
 """Takes a run's id and one of its records, in order; called by one thread at a time."""
 
+Told_contra = TypeVar("Told_contra", contravariant=True)
+"""What is told of a run: its records, and to a trace more than that."""
 
-class Outlet:
+
+class Outlet(Generic[Told_contra]):
     """Take records from any number of runs, without ever blocking or raising, and feed them to *sink*.
 
     The feeding thread starts with the first record. A sink that raises, and records that are dropped, are reported
@@ -31,10 +35,10 @@ class Outlet:
         capacity: How many records may wait for the sink.
     """
 
-    def __init__(self, sink: Sink, *, capacity: int = 10_000) -> None:
+    def __init__(self, sink: Callable[[str, Told_contra], None], *, capacity: int = 10_000) -> None:
         self._sink = sink
         self._capacity = capacity
-        self._waiting: deque[tuple[str, Record]] = deque()
+        self._waiting: deque[tuple[str, Told_contra]] = deque()
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
         self._departed = threading.Condition(self._lock)
@@ -56,7 +60,7 @@ class Outlet:
         """How many records the sink raised on."""
         return self._failed
 
-    def put(self, run_id: str, record: Record) -> None:
+    def put(self, run_id: str, record: Told_contra) -> None:
         """Hand over a record, or drop and count it if there is no room. Neither waits for the sink nor raises."""
         with self._lock:
             if self._closed or len(self._waiting) >= self._capacity or not self._feeding():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
@@ -14,7 +14,8 @@ from orchestrator.telemetry.outlet import Outlet, Sink
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
-    from orchestrator.events import RunStarted
+    from orchestrator.events import Record, RunStarted
+    from orchestrator.run import Foreseen
     from orchestrator.telemetry.spans import SpanSink
 
 __all__ = ("Outlets",)
@@ -40,8 +41,8 @@ class Outlets:
         self._tracer = tracer
         self._redact = redact
         self._spans: SpanSink | None = None
-        self._tracing: Outlet | None = None
-        self._open: list[Outlet] = []
+        self._tracing: Outlet[Record | Foreseen] | None = None
+        self._open: list[Outlet[Record]] = []
         self._reported: set[str] = set()
 
     def add(self, sink: Sink) -> None:
@@ -62,7 +63,7 @@ class Outlets:
 
     def begin(
         self, run_id: str, graph_name: str, *, started: RunStarted | None = None
-    ) -> tuple[tuple[Outlet, ...], str]:
+    ) -> tuple[tuple[Outlet[Record], ...], str]:
         """Begin a run's trace in the caller's context; return where its records go, and the trace's id.
 
         For a run that goes on, after a wait or in another process, *started* is its first record.
@@ -81,10 +82,14 @@ class Outlets:
         traced = (self._tracing,) if self._spans.traces(run_id) else ()
         return (*traced, *self._open), trace_id or trace_id_of(run_id)
 
+    def tracing(self, run_id: str) -> Outlet[Record | Foreseen] | None:
+        """Return what takes, beside its records, what a run that was begun foresees; None where nobody traces it."""
+        return self._tracing if self._spans is not None and self._spans.traces(run_id) else None
+
     async def aclose(self) -> None:
         """Let every outlet get rid of what it has, within a bound, and end what is open. `begin` opens them anew."""
         spans, self._spans = self._spans, None
-        outlets = [*self._open, *([self._tracing] if self._tracing is not None else [])]
+        outlets: list[Outlet[Any]] = [*self._open, *([self._tracing] if self._tracing is not None else [])]
         self._open, self._tracing = [], None
         for outlet in outlets:
             await anyio.to_thread.run_sync(outlet.close, CLOSE_SECONDS)

@@ -244,6 +244,7 @@ class RunTrace(Segment):
                 names.ROUTE_WEIGHT_BEFORE: event.weight_before / MICRO,
                 names.ROUTE_WEIGHT_AFTER: event.weight_after / MICRO,
                 names.ROUTE_VERDICT: event.verdict,
+                names.BACKUP_TAKEN: self.takes_backup(event),
             },
             links=self.answer(decision, event.answers),
         )

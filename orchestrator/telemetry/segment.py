@@ -13,8 +13,10 @@ from typing import Any, Self
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
-from orchestrator.events import Answers, RunStarted
+from orchestrator.events import Answers, Rerouted, RunStarted
+from orchestrator.run import Foreseen
 from orchestrator.telemetry import names
+from orchestrator.telemetry.backups import backup_attributes
 from orchestrator.telemetry.span_writer import Attributes, SpanWriter
 
 __all__ = ("AttemptSpan", "Segment")
@@ -62,6 +64,8 @@ class Segment:
     failed: dict[tuple[str, int], AttemptSpan] = field(default_factory=dict)
     earlier: dict[tuple[str, int], AttemptSpan] = field(default_factory=dict)
     """Failed attempts of earlier segments that are not answered or settled yet; their spans are ended."""
+    backups: dict[tuple[str, int], Foreseen] = field(default_factory=dict)
+    """What was last told to be planned ahead for each attempt."""
     calls: dict[tuple[str, int], Span] = field(default_factory=dict)
     resumed: bool = False
     attempts: int = 0
@@ -204,6 +208,22 @@ class Segment:
         )
         self.attempts += 1
         return AttemptSpan(span, effect)
+
+    def foresee(self, foreseen: Foreseen) -> None:
+        """Write on a call what would follow if it failed; on the root, if another process began the call."""
+        attempt = self.running.get((foreseen.node, 0, foreseen.attempt))
+        span = self.root if attempt is None else attempt.span
+        domains = self.nodes[foreseen.node]["domains"] if foreseen.node in self.nodes else ()
+        attributes = self.writer.attributes(backup_attributes(foreseen, domains))
+        at_ns = max(self.epoch_ns + round(foreseen.at * 1e9), self.now_ns)
+        span.add_event(names.EVENT_BACKUP_PLANNED, attributes, timestamp=at_ns)
+        self.backups[foreseen.node, foreseen.attempt] = foreseen
+
+    def takes_backup(self, event: Rerouted) -> bool | None:
+        """Whether a reroute goes the way that was planned ahead for the call that failed; None if none was told."""
+        told = [self.backups[key].backup for key in event.answers if key[0] == event.node and key in self.backups]
+        ways = [None if backup.node is None else backup.node.route for backup in told]
+        return event.after in ways if ways else None
 
     def answer(self, decision: str, answers: Answers, attributes: Attributes | None = None) -> list[Span]:
         """Write on every attempt that *decision* answers it; return their spans."""

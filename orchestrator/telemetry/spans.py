@@ -12,6 +12,7 @@ from contextlib import suppress
 from opentelemetry.trace import Tracer, get_tracer
 
 from orchestrator.events import Record, RunFinished, RunStarted
+from orchestrator.run import Foreseen
 from orchestrator.telemetry.run_trace import RunTrace
 from orchestrator.telemetry.span_writer import SpanWriter
 
@@ -36,6 +37,10 @@ def trace_id_of(run_id: str) -> str:
 
 class SpanSink:
     """Turn the records of any number of runs into spans; to be fed by an `Outlet`.
+
+    Beside its records a run that is under way tells what it has planned ahead: that becomes an event on the span of the
+    call that is protected. It depends on how long calls took and is nowhere recorded, so that a trace which is written
+    from a run's log has no such events, and its reroutes do not say whether they were foreseen.
 
     Args:
         tracer: Makes the spans; default: the one of the application's tracer provider, if it has one.
@@ -80,8 +85,12 @@ class SpanSink:
         """Tell whether a run that was begun is really traced; its records need not be brought here otherwise."""
         return run_id in self._open
 
-    def __call__(self, run_id: str, record: Record) -> None:
-        """Write what *record* says; records of a run that was not begun are ignored."""
+    def __call__(self, run_id: str, record: Record | Foreseen) -> None:
+        """Write what *record* says, or what was foreseen; records of a run that was not begun are ignored."""
+        if isinstance(record, Foreseen):
+            if run_id in self._open:
+                self._open[run_id].foresee(record)
+            return
         trace = self._open.get(run_id) or self._continued(run_id, record)
         if trace is None:
             return

@@ -28,6 +28,9 @@ class _Count:
     until: float = 0.0
     """When a veto ends."""
     vetoes: int = 0
+    mistakes: int = 0
+    """Calls in a row that were nobody else's fault than the caller's, or so it seemed."""
+    mistaken_at: float = 0.0
 
     def forget(self, now: float, window: float) -> None:
         left = fading(now - self.at, window)
@@ -46,6 +49,11 @@ class Contracts:
     next call.
     A node without substitutes only gets the factor: to take it out of use would help nobody.
 
+    A mistake of the caller says nothing about a node. But where every call is one, as many in a row as failures open a
+    circuit, the node itself may be what is wrong (a ``KeyError`` for whatever it is given), and it gets a factor too:
+    for `circuit.window` after the last of them, and until the first success. It is never taken out of use for that,
+    and where callers are wrong, its substitutes get as much: then nothing moves.
+
     Args:
         policy: How long vetoes last, and how many results they need.
         peers: The substitutes of each node.
@@ -57,11 +65,16 @@ class Contracts:
         self._counts: dict[str, _Count] = {}
 
     def record(self, outcome: Outcome) -> bool:
-        """Count a result that keeps or breaks its contract; True if the node is vetoed from now on."""
-        broken = outcome.evidence == "contract"
-        if outcome.probe or not (broken or (outcome.evidence == "ok" and outcome.node in self._counts)):
+        """Count a result that keeps or breaks its contract, or a mistake; True if the node is vetoed from now on."""
+        broken, mistake = outcome.evidence == "contract", outcome.evidence == "caller"
+        if outcome.probe or not (broken or mistake or (outcome.evidence == "ok" and outcome.node in self._counts)):
             return False
         count = self._counts.setdefault(outcome.node, _Count(outcome.at))
+        if mistake:
+            count.mistakes, count.mistaken_at = count.mistakes + 1, outcome.at
+            return False
+        if not broken:
+            count.mistakes = 0
         count.forget(outcome.at, self._policy.window)
         count.broken += broken
         count.kept += not broken
@@ -76,7 +89,7 @@ class Contracts:
         return False
 
     def signals(self, now: float) -> Iterator[Signal]:
-        """Yield a veto or a factor for each node that breaks its contract."""
+        """Yield a veto or a factor for each node that breaks its contract, or gets nothing right."""
         for node, count in sorted(self._counts.items()):
             share = count.share
             if now < count.until:
@@ -84,7 +97,19 @@ class Contracts:
             elif share >= WORTH_TELLING and fading(now - count.at, self._policy.window) > WORTH_TELLING:
                 factor = 1 / max(1 - share, WORTH_TELLING)
                 yield Signal(MONITOR, node, SCORE, f"{share:.0%} break its output contract", "factor", factor)
+            if self._is_never_right(count, now):
+                reason = f"{count.mistakes} calls in a row failed as mistakes"
+                yield Signal(MONITOR, node, SCORE, reason, "factor", 1.0 + count.mistakes)
 
     def next_change(self, now: float) -> float | None:
-        """Return when a veto ends."""
-        return min((count.until for count in self._counts.values() if count.until > now), default=None)
+        """Return when a veto ends, or a factor for mistakes."""
+        ends = [count.until for count in self._counts.values()]
+        ends += [
+            count.mistaken_at + self._policy.window
+            for count in self._counts.values()
+            if self._is_never_right(count, now)
+        ]
+        return min((at for at in ends if at > now), default=None)
+
+    def _is_never_right(self, count: _Count, now: float) -> bool:
+        return count.mistakes >= self._policy.failures and now < count.mistaken_at + self._policy.window
