@@ -49,6 +49,8 @@ POLICY: dict[str, Any] = {
     "circuit": {"failures": 3, "cooldown": "600ms", "max_cooldown": "1200ms", "slow_start": "500ms", "window": "5s"},
     "health": {"use": True, "quiet": "10ms", "short": "40ms", "long": "200ms", "hold": "1s"},
     "retry": {"attempts": 2, "backoff": "20ms", "max_backoff": "100ms"},
+    # Two hundred calls turned away at once are remembered for two minutes, which is longer than all of this takes.
+    "overload": {"throttle": 50.0},
 }
 DECISIONS = (Absorbed, Retried, Rerouted, LastChance, Escalated, RunEnded)
 
