@@ -115,17 +115,26 @@ class Health(Group):
 
 
 class Overload(Group):
-    """What one process lets run at once. Unset means no limit."""
+    """What one process lets run at once. Unset means no limit.
+
+    A refused call is not tried again on its node; where no other way is left, the run ends with `limit:overload`.
+    """
 
     runs: Annotated[int, Field(ge=1)] | None = Field(None, description="runs at once; more are refused")
     calls: Annotated[int, Field(ge=1)] | None = Field(None, description="calls at once, of all nodes")
     node: Annotated[int, Field(ge=1)] | None = Field(None, description="calls at once of one node")
-    queue: int = Field(100, ge=0, description="calls of one node that may wait for their turn; more are refused")
+    queue: int = Field(
+        100, ge=0, description="calls of one node that may wait for their turn, each for its timeout; more are refused"
+    )
     throttle: float = Field(2.0, ge=1, description="K of adaptive throttling: requests per accepted one")
 
 
 class Hedge(Group):
-    """A second call of a slow read, for whoever pays to wait less. Only `read` nodes are ever hedged."""
+    """A second call of a slow read, for whoever pays to wait less. Only `read` nodes are ever hedged.
+
+    Both calls are charged. None is sent while the node's retry budget is spent, where it would have to wait for its
+    turn, or where it costs more than the run may still spend.
+    """
 
     after: Seconds | None = Field(None, description="wait before the second call, as 500ms; unset: no hedging")
     usd: Rate = Field(0.0, description="the highest declared price of a call that is hedged, in US dollars")

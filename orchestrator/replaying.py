@@ -193,13 +193,13 @@ class _Told:
         ]
         values = self._values(start.node, event.values)
         event = replace(event, attempt=start.attempt, part=start.part, values=values)
-        if event.seconds > start.timeout:
+        if event.seconds - event.waited > start.timeout:
             # Today it is waited for less long; what came then comes too late.
             if event.outcome == "succeeded":
                 result = LateResult(start.node, start.part, start.attempt, "succeeded", event.values)
                 coming.append((event.seconds, result))
             failure = Failure("timeout", f"no answer within {start.timeout:g} s", transient=True, happened="unknown")
-            event = replace(event, outcome="failed", values=(), failure=failure, seconds=start.timeout)
+            event = replace(event, outcome="failed", values=(), failure=failure, seconds=event.waited + start.timeout)
         return ((event.seconds, event), *coming)
 
     def _values(self, node: str, recorded: Iterable[Value]) -> tuple[Value, ...]:

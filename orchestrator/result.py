@@ -32,7 +32,8 @@ __all__ = ("Attempt", "Question", "RunResult", "Undone", "fold")
 class Attempt:
     """One call of one node, how it ended, and which decision answered it if it failed.
 
-    A call that a person refused was never made: it has the number 0.
+    ``seconds`` is what the run waited for it, the wait for its turn included; ``usd`` is the price of all calls that
+    were made for it, two where it was hedged. A call that a person refused was never made: it has the number 0.
     """
 
     node: str

@@ -6,7 +6,7 @@ python -m tests.peers PORT {"latency": 0.02, ...}
     POST /entries           an entry under its Idempotency-Key; every `lose`th is written and its answer lost
     GET  /entries/{key}     the entry, or null
     GET  /counts            what it has been asked since it started
-    POST /settings          new settings
+    POST /settings          new settings; `hold: true` keeps calls for pages waiting until it is false
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from typing import Any
 __all__ = ("Peer", "find", "peer")
 
 ROOT = Path(__file__).resolve().parent.parent
+HELD = 60.0
+"""Seconds for which a call is kept waiting at most."""
 
 
 @dataclass
@@ -117,6 +119,15 @@ class _Desk:
     written: list[str] = field(default_factory=list)
     """The key of every entry that was asked for, each time."""
     lost: int = 0
+    go: threading.Event = field(default_factory=threading.Event)
+    """Whether calls for pages are answered."""
+
+    def hold(self, hold: bool) -> None:
+        """Keep calls for pages waiting, or let them go."""
+        if hold:
+            self.go.clear()
+        else:
+            self.go.set()
 
 
 class _Server(ThreadingHTTPServer):
@@ -126,6 +137,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, port: int, desk: _Desk) -> None:
         super().__init__(("127.0.0.1", port), _Exchange)
         self.desk = desk
+        desk.hold(desk.settings.get("hold", False))
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Keep quiet about clients that leave early."""
@@ -154,6 +166,8 @@ class _Exchange(BaseHTTPRequestHandler):
             desk.calls.append(call)
             if len(desk.calls) <= desk.settings.get("failing", 0):
                 call["status"] = 503
+        desk.go.wait(HELD)
+        with desk.lock:
             if desk.settings.get("limit") is not None:
                 call["status"] = 429
         try:
@@ -171,6 +185,7 @@ class _Exchange(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path == "/settings":
             desk.settings.update(body)
+            desk.hold(desk.settings.get("hold", False))
             self._say(200, None)
             return
         key = self.headers["Idempotency-Key"]

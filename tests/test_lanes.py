@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.drivers.lanes import FREE, WINDOW, Lanes, Overloaded, Throttle
+from orchestrator.events import AttemptEnded, Failure
 from orchestrator.policy import Overload
 
 pytestmark = pytest.mark.anyio
@@ -183,7 +184,7 @@ async def test_a_node_that_turns_calls_away_is_asked_less(clock: Clock) -> None:
         try:
             async with lanes.turn("n", "run", attempt, 7):
                 made += 1
-            lanes.ended("n", turned_away=True)
+            lanes.ended(AttemptEnded("n", 0, attempt, "failed", failure=Failure("rate_limited")))
         except Overloaded:
             refused += 1
     assert made < 45

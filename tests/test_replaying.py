@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from orchestrator.drivers.first import Blueprint
 from orchestrator.errors import InputError
-from orchestrator.events import Answered, QuestionAsked, RunFinished
+from orchestrator.events import Answered, QuestionAsked, RunFinished, Value
 from orchestrator.faults import FaultPlan
 from orchestrator.graph import Graph
 from orchestrator.policy import Policy
@@ -222,6 +222,15 @@ def test_a_shorter_timeout_is_too_short(verify: bool, outcome: str) -> None:
     (attempt,) = found.today.attempts
     assert (attempt.outcome, attempt.error, attempt.seconds) == ("unknown", "timeout", 5.0)
     assert (attempt.settled, found.today.outcome) == ("done" if verify else None, outcome)
+
+
+def test_a_wait_for_a_turn_is_not_part_of_the_timeout() -> None:
+    """What was answered in its node's time, after a wait that was longer, is answered in a replay too."""
+    both = graph(node("a", timeout=5.0), goals="got: a")
+    run = ByHand(both)
+    run.end("a", "succeeded", after=8.0, seconds=8.0, waited=4.0, values=(Value("a"),))
+    (attempt,) = replay(run.log, both).today.attempts
+    assert (attempt.outcome, attempt.seconds) == ("succeeded", 8.0)
 
 
 def test_a_node_that_is_called_more_often_does_its_last_again() -> None:

@@ -13,8 +13,9 @@ ATTRIBUTES = """
     gen_ai.agent.name gen_ai.operation.name gen_ai.provider.name gen_ai.request.model gen_ai.tool.name
     gen_ai.workflow.name
     orchestrator.algorithm orchestrator.answer orchestrator.answer.by orchestrator.answers
-    orchestrator.attempt orchestrator.attempt.answer orchestrator.attempt.outcome orchestrator.attempt.part
-    orchestrator.attempt.settled orchestrator.attempt.settled.by orchestrator.attempt.transient
+    orchestrator.attempt orchestrator.attempt.answer orchestrator.attempt.calls orchestrator.attempt.outcome
+    orchestrator.attempt.part orchestrator.attempt.settled orchestrator.attempt.settled.by
+    orchestrator.attempt.transient orchestrator.attempt.waited_ms
     orchestrator.attempts
     orchestrator.backup.domain orchestrator.backup.domain.found orchestrator.backup.domain.route
     orchestrator.backup.domain.weight orchestrator.backup.found orchestrator.backup.protects orchestrator.backup.route

@@ -67,12 +67,11 @@ class Beside:
         """Keep what a node said of its rate limit until its attempt ends."""
         self._headroom[node] = headroom
 
-    def ended(self, fact: AttemptEnded) -> AttemptEnded:
-        """Say how an attempt went, and return that: one that never had its turn was not made."""
-        fact = self.lanes.settled(self._run_id, fact)
+    def ended(self, fact: AttemptEnded) -> None:
+        """Say how an attempt went."""
+        self.lanes.ended(fact)
         if self._link is not None:
             self._link.ended(fact, headroom=self._headroom.pop(fact.node, None))
-        return fact
 
     def end(self) -> None:
         """The run is over, or nobody drives it any more."""

@@ -4,27 +4,32 @@ The run is never kept waiting for longer than it must. A call that is over its t
 reads are then cancelled, anything else is left to finish, and what it still brings is a late result. A tool that
 ignores cancellation can therefore delay nothing. That is why calls are plain asyncio tasks and not children of a task
 group, which would have to wait for them at its end.
+
+An attempt has its node's timeout twice over: to get its turn, and for the call from then on. Were both one, a call that
+had waited long would be made with too little time left to succeed, which is work for nothing just when there is too
+much of it, and its timeout would be held against a node that was never slow.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import anyio
 
 from orchestrator.drivers.beside import Beside
-from orchestrator.drivers.hedging import hedged
+from orchestrator.drivers.hedging import Hedging, hedged
+from orchestrator.drivers.tally import Tally
 from orchestrator.drivers.values import Made, Values, made_of
 from orchestrator.errors import NotApplicable
 from orchestrator.events import AttemptEnded, CallEnded, Fact, Failure, LateResult, Value
-from orchestrator.graph import Graph
+from orchestrator.graph import Node
 from orchestrator.nodes.binding import Bindings, CallContext, Reply
 from orchestrator.nodes.classify import classify
-from orchestrator.policy import Hedge
-from orchestrator.run import Call, Cancel, Start
+from orchestrator.run import Call, Cancel, Run, Start
 
 __all__ = ("Calls", "Later", "Timer", "lost_attempt")
 
@@ -49,12 +54,21 @@ class Post(Protocol):
     def __call__(self, fact: Fact, *, made: Made | None = None) -> None: ...
 
 
+@dataclass(slots=True)
+class _Attempt:
+    """An attempt under way."""
+
+    task: asyncio.Task[None]
+    timer: Timer
+    tally: Tally
+
+
 class Calls:
     """Everything that one run has under way.
 
     Args:
         run_id: The run.
-        graph: Its graph.
+        run: Its machine, to look at.
         values: Its values.
         bindings: How nodes are called.
         clock: Returns seconds; only differences matter.
@@ -64,14 +78,13 @@ class Calls:
         broke: Takes an error of this driver itself, after which a fact is missing.
         reached: Told of the points at which a crash would matter.
         beside: Gives calls their turn, and is told what nodes say of their rate limits; None: nobody does, or is.
-        hedge: Who is called a second time when it is slow.
         seed: Decides what is left to chance.
     """
 
     def __init__(
         self,
         run_id: str,
-        graph: Graph,
+        run: Run,
         values: Values,
         bindings: Bindings,
         *,
@@ -82,11 +95,10 @@ class Calls:
         broke: Callable[[BaseException], None],
         reached: Callable[[str], None],
         beside: Beside | None = None,
-        hedge: Hedge | None = None,
         seed: int = 0,
     ) -> None:
         self.run_id = run_id
-        self.graph = graph
+        self.graph = run.graph
         self.values = values
         self.bindings = bindings
         self.clock = clock
@@ -96,18 +108,17 @@ class Calls:
         self.broke = broke
         self.reached = reached
         self.beside = beside
-        self.hedge = hedge
         self.seed = seed
-        self._attempts: dict[tuple[str, int], asyncio.Task[None]] = {}
-        self._timers: dict[tuple[str, int], Timer] = {}
+        self.hedging = Hedging(run, None if beside is None else beside.lanes)
+        self._attempts: dict[tuple[str, int], _Attempt] = {}
         self._reading: set[asyncio.Task[None]] = set()
         self._acting: set[asyncio.Task[None]] = set()
 
     def close(self) -> None:
         """Cancel what only reads: this driver goes on no further. Effects in flight finish, and nobody is told."""
         self.post = _nobody
-        for timer in self._timers.values():
-            timer.cancel()
+        for attempt in self._attempts.values():
+            attempt.timer.cancel()
         for task in self._reading:
             task.cancel()
 
@@ -130,41 +141,40 @@ class Calls:
 
     def start(self, command: Start) -> None:
         """Call a node."""
-        key = (command.node, command.attempt)
-        started = self.clock()
-        acts = self.graph.by_name[command.node].effect != "read"
-        self._attempts[key] = self.spawn(self._attempt(command, started), acts=acts)
-        self._timers[key] = self.later(command.timeout, self._timed_out, command, started)
+        node = self.graph.by_name[command.node]
+        tally = Tally(self.clock(), node.usd or 0.0)
+        task = self.spawn(self._attempt(command, tally), acts=node.effect != "read")
+        timer = self.later(command.timeout, self._time_over, command, tally.began)
+        self._attempts[command.node, command.attempt] = _Attempt(task, timer, tally)
 
     def cancel(self, command: Cancel) -> None:
         """Cancel an attempt, if it is still under way."""
-        key = (command.node, command.attempt)
-        task = self._attempts.pop(key, None)
-        if task is not None:
-            self._timers.pop(key).cancel()
-            task.cancel()
+        attempt = self._attempts.pop((command.node, command.attempt), None)
+        if attempt is not None:
+            attempt.timer.cancel()
+            attempt.task.cancel()
             self.post(AttemptEnded(command.node, command.part, command.attempt, "cancelled"))
 
-    async def _attempt(self, command: Start, started: float) -> None:
+    async def _attempt(self, command: Start, tally: Tally) -> None:
         context = CallContext(self.run_id, command.node, command.attempt, command.key)
         try:
-            reply = await self._replied(command, context)
+            reply = await self._replied(command, context, tally)
             made, references = await _made(command.node, reply)
         except NotApplicable:
-            self._ended(command, started, "inapplicable")
+            self._ended(command, "inapplicable")
         except Exception as error:
-            self._ended(command, started, "failed", failure=self._failure(command, error))
+            self._ended(command, "failed", failure=self._failure(command, error))
         except asyncio.CancelledError:
             # Not by this run, which forgets an attempt before it cancels it.
             failure = Failure("cancelled", "cancelled from outside", transient=True, happened="unknown")
-            self._ended(command, started, "failed", failure=failure)
+            self._ended(command, "failed", failure=failure)
             raise
         else:
             message = self._not_recordable(made)
             if message is not None:
-                self._ended(command, started, "failed", failure=Failure("not_recordable", message, happened="yes"))
+                self._ended(command, "failed", failure=Failure("not_recordable", message, happened="yes"))
             else:
-                self._ended(command, started, "succeeded", references, reply, made)
+                self._ended(command, "succeeded", references, made, tokens=reply.tokens)
 
     def _failure(self, command: Start, error: Exception) -> Failure:
         """Return what an error means for the attempt; where an effect must not happen twice, in doubt it may have."""
@@ -183,10 +193,11 @@ class Calls:
             return None
         return f"{', '.join(lost)} has no JSON form, so the run log cannot hold it; return plain data"
 
-    async def _replied(self, command: Start, context: CallContext) -> Reply:
+    async def _replied(self, command: Start, context: CallContext, tally: Tally) -> Reply:
         """Call a node when it is its turn; a slow read is called a second time where the policy pays for that."""
         node, binding = self.graph.by_name[command.node], self.bindings.nodes[command.node]
         inputs = self.values.inputs(command.inputs)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         async def call() -> Reply:
             async with (
@@ -196,79 +207,104 @@ class Calls:
             ):
                 if self.beside is not None:
                     self.beside.calls(node.name)
+                tally.made(self.clock())
+                if not turn.done():
+                    turn.set_result(None)
                 self.reached("calling")
-                reply = await binding.call(inputs, context)
+                reply = await self._charged(command, binding.call(inputs, context), tally)
                 self.reached("called")
             return reply
 
-        wait = None if self.hedge is None or node.effect != "read" else self.hedge.after
-        if self.hedge is None or wait is None or (node.usd or 0.0) > self.hedge.usd:
+        after = self.hedging.after(node)
+        if after is None:
             reply = await call()
         else:
-            reply = await hedged(call, wait)
+            reply = await hedged(call, after, turn=turn, may=lambda: self._may_hedge(node, tally))
         if reply.headroom is not None and self.beside is not None:
             self.beside.noted(node.name, reply.headroom)
         return reply
 
+    async def _charged(self, command: Start, call: Awaitable[Reply], tally: Tally) -> Reply:
+        """Make a call, and note what it cost: nothing where it did not happen."""
+        try:
+            reply = await call
+        except NotApplicable:
+            tally.settled(0.0)
+            raise
+        except Exception as error:
+            tally.settled(0.0 if self._failure(command, error).happened == "no" else None)
+            raise
+        tally.settled(reply.usd)
+        return reply
+
+    def _may_hedge(self, node: Node, tally: Tally) -> bool:
+        under_way = {name: attempt.tally.reserved for (name, _), attempt in self._attempts.items()}
+        tally.hedging = self.hedging.may(node, under_way)
+        return tally.hedging
+
     def _ended(
         self,
         command: Start,
-        started: float,
         outcome: Any,
         values: tuple[Value, ...] = (),
-        reply: Reply | None = None,
         made: Made | None = None,
         *,
         failure: Failure | None = None,
+        tokens: int = 0,
     ) -> None:
-        key = (command.node, command.attempt)
-        node = self.graph.by_name[command.node]
-        usd = (node.usd or 0.0) if reply is None or reply.usd is None else reply.usd
-        if outcome == "inapplicable" or (failure is not None and failure.happened == "no"):
-            usd = 0.0
-        if self._attempts.pop(key, None) is None:
+        attempt = self._attempts.pop((command.node, command.attempt), None)
+        if attempt is None:
             if outcome == "succeeded" or (failure is not None and failure.type != "cancelled"):
                 self.post(LateResult(command.node, command.part, command.attempt, outcome, values, failure), made=made)
             return
-        self._timers.pop(key).cancel()
-        self.post(
-            AttemptEnded(
-                command.node,
-                command.part,
-                command.attempt,
-                outcome,
-                values,
-                failure,
-                self.clock() - started,
-                usd,
-                0 if reply is None else reply.tokens,
-            ),
-            made=made,
-        )
+        attempt.timer.cancel()
+        self.post(self._end(command, attempt.tally, outcome, values, failure, tokens), made=made)
 
-    def _timed_out(self, command: Start, started: float) -> None:
-        key = (command.node, command.attempt)
-        task = self._attempts.pop(key)
-        del self._timers[key]
-        node = self.graph.by_name[command.node]
-        message = f"no answer within {command.timeout:g} s"
-        failure = Failure("timeout", message, transient=True, happened="unknown")
-        ended = AttemptEnded(
+    def _end(
+        self,
+        command: Start,
+        tally: Tally,
+        outcome: Any,
+        values: tuple[Value, ...],
+        failure: Failure | None,
+        tokens: int = 0,
+    ) -> AttemptEnded:
+        now = self.clock()
+        return AttemptEnded(
             command.node,
             command.part,
             command.attempt,
-            "failed",
-            (),
+            outcome,
+            values,
             failure,
-            self.clock() - started,
-            node.usd or 0.0,
+            now - tally.began,
+            tally.usd,
+            tokens,
+            tally.waited(now),
+            tally.calls,
         )
+
+    def _time_over(self, command: Start, since: float) -> None:
+        """End an attempt whose time, counted from *since*, is over; one that had its turn later has more."""
+        key = (command.node, command.attempt)
+        attempt = self._attempts[key]
+        tally = attempt.tally
+        if tally.turn is not None and tally.turn > since:
+            rest = max(tally.turn + command.timeout - self.clock(), 0.0)
+            attempt.timer = self.later(rest, self._time_over, command, tally.turn)
+            return
+        del self._attempts[key]
+        if tally.turn is None:
+            message = f"not its turn within {command.timeout:g} s, so it was not called (overload)"
+            failure = Failure("overloaded", message, transient=True, happened="no")
+        else:
+            failure = Failure("timeout", f"no answer within {command.timeout:g} s", transient=True, happened="unknown")
         try:
-            self.post(ended)
+            self.post(self._end(command, tally, "failed", (), failure))
         except Exception as error:
             self.broke(error)
-        if node.effect == "read":
-            task.cancel()
+        if tally.turn is None or self.graph.by_name[command.node].effect == "read":
+            attempt.task.cancel()  # what was never made must not be made when the run has long gone another way
 
     # ---------------------------------------------------------------------------------------------------- other calls
 

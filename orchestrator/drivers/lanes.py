@@ -3,7 +3,8 @@
 A call that finds its lane full waits for its turn. Turns go round the runs, so that a run with a hundred calls does not
 keep one with a single call waiting. Where too many wait already, the call is refused at once: what waits longer than
 its caller is work for nobody. A node that turns calls away is asked less (adaptive throttling: "Handling Overload",
-Site Reliability Engineering, 2016).
+Site Reliability Engineering, 2016). A call that is refused here is not tried again on the same node: that is what
+"overloaded; do not retry" is for. Its run goes another way, or ends with the reason `limit:overload`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 from orchestrator.chance import unit_interval
@@ -20,7 +20,7 @@ from orchestrator.errors import OverloadedError, ToolFailed
 from orchestrator.events import AttemptEnded, Failure
 from orchestrator.policy import Overload
 
-__all__ = ("Lanes", "Overloaded", "Throttle")
+__all__ = ("Lanes", "Overloaded", "Throttle", "turns_away")
 
 FREE = 10
 """Requests in a window that are always made: of so few, a share says nothing. The book speaks of thousands."""
@@ -35,6 +35,15 @@ class Overloaded(ToolFailed):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, transient=True, happened="no")
+
+
+def turns_away(failure: Failure) -> bool:
+    """Return whether a failure is that of a node that was asked and would not take the call.
+
+    It is a rate limit, the node's own word that it is overloaded, or 503 (Service Unavailable): of the statuses from
+    500 on the only one that says that nothing happened.
+    """
+    return failure.type in ("rate_limited", "overloaded") or (failure.type == "http_5xx" and failure.happened == "no")
 
 
 class Throttle:
@@ -93,6 +102,11 @@ class _Lane:
         """How many calls wait."""
         return sum(map(len, self._waiting.values()))
 
+    @property
+    def free(self) -> bool:
+        """Whether there is a place."""
+        return self._free is None or self._free > 0
+
     async def enter(self, run_id: str, name: str) -> None:
         if self._free is None:
             return
@@ -100,7 +114,7 @@ class _Lane:
             self._free -= 1
             return
         if self.waiting >= self._queue:
-            raise Overloaded(f"{self._queue} calls of {name} wait for their turn already")
+            raise Overloaded(f"{self._queue} calls of {name} wait for their turn already (overload.queue)")
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(run_id, deque()).append(turn)
         try:
@@ -167,7 +181,8 @@ class Lanes:
         """Count a run that nobody drives any more, and withdraw what it still waits for."""
         self._runs -= 1
         for key in [key for key in self._unmade if key[0] == run_id]:
-            self._withdraw(key)
+            for task in self._unmade.pop(key):
+                task.cancel()
 
     @property
     def waiting(self) -> int:
@@ -186,8 +201,8 @@ class Lanes:
         throttle.asked()
         if share and unit_interval(seed, "throttle", node, attempt) < share:
             throttle.turned_away()
-            raise Overloaded(f"{node} turns calls away; this one was not made")
-        lane = self._lanes.setdefault(node, _Lane(self._policy.node, self._policy.queue))
+            raise Overloaded(f"{node} turns calls away; this one was not made (overload.throttle)")
+        lane = self._lane(node)
         key, task = (run_id, node, attempt), asyncio.current_task()
         assert task is not None
         self._unmade.setdefault(key, set()).add(task)
@@ -205,25 +220,14 @@ class Lanes:
         finally:
             self._forget(key, task)
 
-    def settled(self, run_id: str, fact: AttemptEnded) -> AttemptEnded:
-        """Take in how an attempt went, and return that: one whose time was over before its turn was never made.
+    def at_once(self, node: str) -> bool:
+        """Whether a call of a node would be made at once: there is a place for it, and the node takes calls."""
+        return self._all.free and self._lane(node).free and not self._throttle(node).share()
 
-        Its call is withdrawn, whatever its effect: it must not be made when its run has long gone another way. And it
-        says nothing about its node.
-        """
-        never_made = self._withdraw((run_id, fact.node, fact.attempt))
-        if never_made and fact.outcome == "failed":
-            failure = Failure("overloaded", f"not its turn within {fact.seconds:.3g} s", transient=True, happened="no")
-            return replace(fact, failure=failure, usd=0.0)
-        if fact.failure is None or fact.failure.type != "overloaded":
-            self.ended(fact.node, turned_away=fact.failure is not None and fact.failure.type == "rate_limited")
-        return fact
-
-    def _withdraw(self, key: tuple[str, str, int]) -> bool:
-        tasks = self._unmade.pop(key, None) or ()
-        for task in tasks:
-            task.cancel()
-        return bool(tasks)
+    def ended(self, fact: AttemptEnded) -> None:
+        """Take in how an attempt went: a node that turned it away is asked less."""
+        if fact.calls and fact.failure is not None and turns_away(fact.failure):
+            self._throttle(fact.node).turned_away()
 
     def _forget(self, key: tuple[str, str, int], task: asyncio.Task[Any]) -> None:
         tasks = self._unmade.get(key, set())
@@ -231,10 +235,8 @@ class Lanes:
         if not tasks:
             self._unmade.pop(key, None)
 
-    def ended(self, node: str, *, turned_away: bool) -> None:
-        """Say how a call went: whether the node turned it away, by a rate limit or because it was overloaded."""
-        if turned_away:
-            self._throttle(node).turned_away()
+    def _lane(self, node: str) -> _Lane:
+        return self._lanes.setdefault(node, _Lane(self._policy.node, self._policy.queue))
 
     def _throttle(self, node: str) -> Throttle:
         throttle = self._throttles.get(node)

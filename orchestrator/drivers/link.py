@@ -93,13 +93,13 @@ class Link:
             raise HeldOff(reason)
 
     def ended(self, fact: AttemptEnded, *, headroom: float | None = None) -> None:
-        """Say how an attempt went."""
+        """Say how an attempt went; a wait for its turn here is no time that its node took."""
         failure = fact.failure
         outcome = Outcome(
             fact.node,
             evidence_of(fact.outcome, failure),
             self._clock(),
-            fact.seconds,
+            max(fact.seconds - fact.waited, 0.0),
             None if failure is None else failure.type,
             None if failure is None else failure.retry_after,
             headroom,

@@ -141,7 +141,7 @@ class LocalRun:
         self._ahead = Ahead(self.machine, self.foreseen, now=self._now)
         self._calls = Calls(
             self.first.run_id,
-            self.machine.graph,
+            self.machine,
             self.values,
             self.bindings,
             clock=self.clock,
@@ -151,7 +151,6 @@ class LocalRun:
             broke=self._broke,
             reached=self.checkpoint,
             beside=self.beside,
-            hedge=self.machine.policy.hedge,
             seed=self.first.seed,
         )
         try:
@@ -262,7 +261,7 @@ class LocalRun:
     def _ended(self, fact: Fact, *, made: Made | None = None) -> None:
         """Take in what a call has come to, and tell of it whoever watches nodes."""
         if self.beside is not None and isinstance(fact, AttemptEnded):
-            fact = self.beside.ended(fact)
+            self.beside.ended(fact)
         self._post(fact, made=made)
 
     def _post(self, fact: Fact | Answer, at: float = 0.0, *, made: Made | None = None) -> None:

@@ -96,7 +96,11 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnded:
-    """An attempt is over. ``seconds``, ``usd`` and ``tokens`` are what it really took."""
+    """An attempt is over. ``seconds``, ``usd`` and ``tokens`` are what it really took, all calls made for it together.
+
+    ``waited`` is the part of ``seconds`` in which it waited for its turn in this process, before its node was called.
+    ``calls`` counts the calls that were made: 2 where a slow read was hedged, 0 where its turn did not come.
+    """
 
     node: str
     part: int
@@ -107,6 +111,8 @@ class AttemptEnded:
     seconds: float = 0.0
     usd: float = 0.0
     tokens: int = 0
+    waited: float = 0.0
+    calls: int = 1
     event: Literal["attempt_ended"] = "attempt_ended"
 
 

@@ -16,7 +16,10 @@ __all__ = ("Evidence", "Outcome", "evidence_of")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one attempt, or one probe, went. Times are seconds on the board's clock."""
+    """How one attempt, or one probe, went. Times are seconds on the board's clock.
+
+    ``seconds`` are those of the node: a wait in a queue of this process is none of them.
+    """
 
     node: str
     evidence: Evidence

@@ -32,11 +32,15 @@ def fail(run: Context, event: AttemptEnded, failure: Failure) -> None:
     """Answer a failed attempt whose outcome is known."""
     state, name = run.state, event.node
     state.failures[name] = state.failures.get(name, 0) + 1
-    delay = None if state.pending is not None else _retry_delay(run, name, failure)
+    shed = failure.type == "overloaded" and not event.calls
+    delay = None if shed or state.pending is not None else _retry_delay(run, name, failure)
     needed = state.phase == "running" and state.route is not None and name in state.route.uses
     state.open_failures[name] = event.attempt
     state.note_failure(name, event.attempt, failure.type, failure.message)
-    if delay is None:
+    if shed:
+        # Our own limit: to ask again at once is what it is there to prevent, and the node has not failed.
+        exclude(run, name, "limit:overload")
+    elif delay is None:
         exclude(run, name, f"excluded: {failure.type}", transient=failure.transient and name not in state.lifted)
     if not needed:
         absorb(run)

@@ -176,6 +176,8 @@ class RunTrace(Segment):
                 names.ATTEMPT_OUTCOME: "unknown" if unknown else event.outcome,
                 names.ERROR_TYPE: None if failure is None else failure.type,
                 names.ATTEMPT_TRANSIENT: None if failure is None else failure.transient,
+                names.ATTEMPT_CALLS: None if event.calls == 1 else event.calls,
+                names.ATTEMPT_WAITED_MS: round(event.waited * 1000) or None,
                 names.COST_USD: event.usd,
                 names.TOKENS: event.tokens,
                 names.OUTPUTS: outputs_text(event.values),
@@ -386,10 +388,8 @@ class RunTrace(Segment):
 
     @_write.register
     def _late_result(self, event: LateResult) -> None:
-        self.note(
-            names.EVENT_LATE_RESULT,
-            {names.NODE: event.node, names.ATTEMPT: event.attempt, names.ATTEMPT_OUTCOME: event.outcome},
-        )
+        about = {names.NODE: event.node, names.ATTEMPT: event.attempt, names.ATTEMPT_OUTCOME: event.outcome}
+        self.note(names.EVENT_LATE_RESULT, about)
 
     @_write.register
     def _cancel_requested(self, event: CancelRequested) -> None:
