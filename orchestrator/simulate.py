@@ -43,6 +43,9 @@ Script = Callable[[Start | Call | AskModel | QuestionAsked], Coming | None]
 Nothing may come of a question to people: nobody answers then, and the run goes on when it is overdue.
 """
 
+FIRST = 2**40
+"""More than the facts of any run: what comes first of all at its time has a number that is less by this."""
+
 
 def simulate(
     graph: Graph,
@@ -145,7 +148,7 @@ class _Clock:
     def at(self, time: float, fact: Fact, *, first: bool = False) -> int:
         """Let a fact happen at a time; equal times keep their order, but for what comes *first*."""
         self.number += 1
-        number = -self.number if first else self.number
+        number = self.number - FIRST if first else self.number
         heappush(self.due, (time, number, fact))
         return number
 
@@ -181,7 +184,8 @@ class _Clock:
                 number = self.planned.pop((command.node, command.attempt), None)
                 if number is not None:
                     self.drop(number)
-                    self.at(now, AttemptEnded(command.node, command.part, command.attempt, "cancelled"))
+                    # At once, as a driver that really cancels it.
+                    self.at(now, AttemptEnded(command.node, command.part, command.attempt, "cancelled"), first=True)
             case Call():
                 self._call(command, now)
             case AskModel():

@@ -12,9 +12,14 @@ from orchestrator.drivers.local import LocalRun
 from orchestrator.drivers.values import Values
 from orchestrator.errors import ToolFailed
 from orchestrator.events import AttemptEnded, CallEnded, LateResult, Record, Retried, Woken
+from orchestrator.faults import Fault, FaultPlan
+from orchestrator.graph import Goal, Graph, Node
 from orchestrator.nodes.binding import Bindings, CallContext, NodeBinding, Reply
-from orchestrator.simulate import Simulation
+from orchestrator.simulate import Simulation, simulate
 from tests.test_run_contracts import scenarios
+
+TURNS = 1000
+"""Turns of the loop within which each fact must be in the log: a handful is usual."""
 
 
 class Scripted(ToolFailed):
@@ -72,8 +77,17 @@ class Script:
 
         return NodeBinding(call, undo=undo, verify=verify)
 
-    async def play(self, run: LocalRun) -> None:
-        """Release one thing after the other, each once the one before is in the log."""
+    def astray(self, task: asyncio.Task[Any]) -> None:
+        """Let a run that does not follow the script come to its end, whichever: what it has written will differ."""
+        task.cancel()
+        for event in self.gates.values():
+            event.set()
+        opened = asyncio.Event()
+        opened.set()
+        self.gate = lambda key: opened  # type: ignore[method-assign]
+
+    async def play(self, run: LocalRun, task: asyncio.Task[Any]) -> None:
+        """Release one thing after the other, each once the one before is in the log; less, where the run goes astray."""
         for number, record in enumerate(self.facts[1:], 2):
             match record.event:
                 case AttemptEnded(outcome="cancelled"):
@@ -86,8 +100,13 @@ class Script:
                     at, (_, function, arguments) = record.at, self.wakes.pop(0)
                     function(at)
                     del arguments
-            while sum(r.is_fact for r in run.log) < number:
+            for _ in range(TURNS):
+                if task.done() or sum(r.is_fact for r in run.log) >= number:
+                    break
                 await asyncio.sleep(0)
+            else:
+                self.astray(task)
+                return
 
 
 def plain(record: Record) -> Any:
@@ -127,8 +146,17 @@ def test_the_local_driver_writes_the_log_of_the_simulation(simulation: Simulatio
         )
         task = asyncio.create_task(run.run())
         await asyncio.sleep(0)
-        await script.play(run)
-        await task
+        await script.play(run, task)
+        await asyncio.wait({task})
         return run.log
 
     assert [plain(record) for record in asyncio.run(drive())] == [plain(record) for record in expected]
+
+
+def test_a_simulated_call_that_is_cancelled_ends_at_once() -> None:
+    """As under a driver: before anything else that happens at the same time."""
+    nodes = (*(Node(name, provides=(name,), effect="read", seconds=1.0) for name in "abc"), Node("d", provides=("d",)))
+    graph = Graph(nodes, goals=(Goal("all", ("a", "b", "c")), Goal("less", ("c", "d"))))
+    faults = FaultPlan({"a": (Fault("permanent", seconds=1.0),)})
+    ended = [r.event for r in simulate(graph, faults=faults).records if isinstance(r.event, AttemptEnded)]
+    assert [(e.node, e.outcome) for e in ended[:3]] == [("a", "failed"), ("b", "cancelled"), ("c", "succeeded")]

@@ -388,7 +388,7 @@ class RunTrace(Segment):
 
     @_write.register
     def _late_result(self, event: LateResult) -> None:
-        about = {names.NODE: event.node, names.ATTEMPT: event.attempt, names.ATTEMPT_OUTCOME: event.outcome}
+        about: Attributes = {names.NODE: event.node, names.ATTEMPT: event.attempt, names.ATTEMPT_OUTCOME: event.outcome}
         self.note(names.EVENT_LATE_RESULT, about)
 
     @_write.register
