@@ -198,3 +198,12 @@ class ToolFailed(Exception):
         self.transient = transient
         self.happened: Literal["no", "yes", "unknown"] = happened
         self.retry_after = retry_after
+
+
+class NotCalled(ToolFailed):
+    """A call that the runtime itself did not make; whatever users say of errors, it says nothing about the node."""
+
+    failure_type = "not_called"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, transient=True, happened="no")

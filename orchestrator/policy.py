@@ -132,8 +132,8 @@ class Overload(Group):
 class Hedge(Group):
     """A second call of a slow read, for whoever pays to wait less. Only `read` nodes are ever hedged.
 
-    Both calls are charged. None is sent while the node's retry budget is spent, where it would have to wait for its
-    turn, or where it costs more than the run may still spend.
+    Both calls are charged, once the attempt has ended by itself. None is sent while the node's retry budget is spent or
+    the node is barred, where it would have to wait for its turn, or where it costs more than the run may still spend.
     """
 
     after: Seconds | None = Field(None, description="wait before the second call, as 500ms; unset: no hedging")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from orchestrator.drivers.first import Blueprint
 from orchestrator.errors import InputError
 from orchestrator.events import (
+    IDLE,
     Answered,
     AttemptEnded,
     AttemptStarted,
@@ -157,7 +158,8 @@ class _Told:
                     seconds = at - began.pop(("question", event.question, 0), at)
                     said = _explicit(event, options.get(event.question, ()))
                     self.people.setdefault(_kind(event.question), []).append((seconds, said))
-            self.waits = isinstance(event, RunFinished) and event.outcome == "waiting"
+            if not isinstance(event, IDLE):
+                self.waits = isinstance(event, RunFinished) and event.outcome == "waiting"
         self.asked = {_kind(question) for question in options}
         for event in ended:
             results = tuple(late.get((event.node, event.attempt), ()))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.events import (
+    IDLE,
     Absorbed,
     Answered,
     AttemptEnded,
@@ -230,7 +231,7 @@ class _Folding:
 
     def take(self, event: Event) -> None:
         """Take in one event."""
-        if self.finished is not None and self.finished.outcome == "waiting":
+        if self.finished is not None and self.finished.outcome == "waiting" and not isinstance(event, IDLE):
             # The run goes on; what is still open is asked again when it waits again.
             self.finished, self.questions = None, []
         match event:

@@ -87,7 +87,7 @@ class Script:
         self.gate = lambda key: opened  # type: ignore[method-assign]
 
     async def play(self, run: LocalRun, task: asyncio.Task[Any]) -> None:
-        """Release one thing after the other, each once the one before is in the log; less, where the run goes astray."""
+        """Release one thing after the other, each once the one before is in the log."""
         for number, record in enumerate(self.facts[1:], 2):
             match record.event:
                 case AttemptEnded(outcome="cancelled"):

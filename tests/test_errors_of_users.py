@@ -12,8 +12,12 @@ from click.testing import CliRunner
 
 from orchestrator import Orchestrator, SpecError
 from orchestrator.cli.app import app
+from orchestrator.drivers.lanes import Overloaded
+from orchestrator.drivers.link import HeldOff
 from orchestrator.events import Failure
 from orchestrator.health import evidence_of
+from orchestrator.nodes.classify import classify
+from orchestrator.nodes.meaning import Meaning
 from orchestrator.spec.dump import to_yaml
 from orchestrator.spec.load import load_text
 from tests.failing import Standing, found, substitutes
@@ -207,3 +211,12 @@ def test_evidence_follows_from_a_failure() -> None:
     assert evidence_of("succeeded", None) == "ok"
     assert (evidence_of("inapplicable", None), evidence_of("cancelled", None)) == ("inapplicable", "cancelled")
     assert evidence_of("failed", None) == "cancelled"
+
+
+@pytest.mark.parametrize("refusal", [Overloaded("no place"), HeldOff("another run is trying it")])
+def test_what_we_did_not_call_ourselves_is_nobody_elses_error(refusal: Exception) -> None:
+    """However broad a user's table is: nothing happened, and it says nothing about the node."""
+    table = {"Exception": Meaning("lost", transient=True, happened="unknown", evidence="external")}
+    failure = classify(refusal, table=table, doubt="unknown")
+    assert (failure.transient, failure.happened, failure.evidence) == (True, "no", None)
+    assert evidence_of("failed", failure) == "cancelled"

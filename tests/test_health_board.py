@@ -353,10 +353,26 @@ def test_a_probed_node_waits_for_its_probe() -> None:
     desk = half_open(probed=("a",))
     assert desk.start("one", ("a",)).vetoes == (("a", "half-open: waits for its probe"),)
     assert desk.shown["one"][-1].open == ()
+    assert desk.board.call("one", "a") == "half-open: waits for its probe"
     assert desk.circuits.lease("a", "the probe", seconds=5)
     desk.saw("a", "ok", probe=True, run_id="the probe")
     desk.wait(6)
     assert desk.vetoed("one") == []
+
+
+def test_a_call_whose_turn_comes_too_late_is_not_made_past_a_users_veto() -> None:
+    """A run that was shown nothing of it yet is told when it would call; other nodes are as free as before."""
+    monitor = Says()
+    desk = Desk(monitors=[monitor])
+    desk.start("one", ("a",))
+    assert desk.board.call("one", "a") is None
+    monitor.said = [Signal("calendar", "a", 0.9, "maintenance", "veto")]
+    desk.check()
+    assert (desk.board.call("one", "a"), desk.vetoed("one")) == ("maintenance", ["a"])
+    assert desk.board.call("one", "b") is None
+    monitor.said = [Signal("calendar", "a", 0.9, "maintenance", "veto", open=True)]
+    desk.check()
+    assert desk.board.call("one", "a") is None
 
 
 def test_a_run_is_told_of_nothing_before_it_has_its_first_view() -> None:

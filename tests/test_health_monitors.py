@@ -249,6 +249,13 @@ def test_a_node_that_gets_nothing_right_weighs_more_and_is_never_barred() -> Non
     assert said(desk, "contract") == {}
 
 
+def test_contention_is_no_mistake() -> None:
+    """Calls that a database rolled back because of each other say nothing against it, however many."""
+    desk = Desk()
+    desk.saw("a", *["caller"] * 9, error="conflict")
+    assert said(desk, "contract") == {}
+
+
 def test_what_weighs_for_its_mistakes_is_tried_again() -> None:
     """Nobody calls what is heavy: a window after the last mistake it weighs as before, and one more is enough."""
     desk = Desk()

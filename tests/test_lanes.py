@@ -8,7 +8,7 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.drivers.lanes import FREE, WINDOW, Lanes, Overloaded, Throttle
+from orchestrator.drivers.lanes import FREE, WINDOW, Lanes, Overloaded, Throttle, turns_away
 from orchestrator.events import AttemptEnded, Failure
 from orchestrator.policy import Overload
 
@@ -189,3 +189,9 @@ async def test_a_node_that_turns_calls_away_is_asked_less(clock: Clock) -> None:
             refused += 1
     assert made < 45
     assert made + refused == 200
+
+
+def test_what_a_user_calls_a_rate_limit_turns_calls_away() -> None:
+    """By what an error is evidence of, whatever its type is called."""
+    assert turns_away(Failure("TooMany", transient=True, happened="no", evidence="rate_limited"))
+    assert not turns_away(Failure("TooMany", transient=True, happened="no", evidence="external"))

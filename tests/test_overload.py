@@ -17,7 +17,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from orchestrator import Orchestrator, RunResult, tool
 from orchestrator.errors import ToolFailed
 from orchestrator.events import AttemptEnded, Failure, Record, RunEnded, record_from_dict, record_to_dict
-from orchestrator.health import HealthRow
+from orchestrator.health import HealthRow, Signal
+from orchestrator.health.signal import Effect
 from orchestrator.testing.clock import VirtualClock
 from tests.running import ByHand, graph, node, of
 
@@ -307,6 +308,63 @@ def test_nothing_is_hedged_while_the_retry_budget_is_spent() -> None:
         assert rows["a"].spent
         made.append(len(calls))
     assert made[1] - made[0] == 2  # the attempt and its last chance
+
+
+@pytest.mark.parametrize("effect", ["veto", "gate"])
+def test_what_is_barred_by_now_is_not_hedged(effect: Effect) -> None:
+    """A monitor bars the node while its first call is under way: that goes on, and is the only one."""
+    calls: list[float] = []
+    tool, says = takes(3.0, calls=calls, timeout="9s"), [Signal("mine", "a", 0.9, "stop it", effect)]
+
+    class Later:
+        """Says it from the second check on."""
+
+        asked = 0
+
+        async def check(self) -> list[Signal]:
+            self.asked += 1
+            return says if self.asked > 1 else []
+
+    clock = VirtualClock()
+
+    async def one() -> RunResult:
+        made = Orchestrator(
+            [tool], {"g": ["page"]}, policy={"hedge": {"after": "2s"}}, monitors=[Later()], clock=clock.time
+        )
+        async with made as orchestrator:
+            return await orchestrator.run()
+
+    assert (clock.run(one).outcome, len(calls)) == ("met", 1)
+
+
+def test_the_trial_of_a_half_open_node_is_one_call() -> None:
+    """Whoever tries it calls it once, however long that takes."""
+    calls: list[float] = []
+    clock, slow = VirtualClock(), [False]
+
+    @tool(name="a", provides="page", effect="read", units=1, timeout="6s")
+    async def read() -> str:
+        calls.append(clock.now)
+        if not slow[0]:
+            raise ToolFailed("no", transient=True)
+        await anyio.sleep(1)
+        return "page"
+
+    policy = {**POLICY, "hedge": {"after": "200ms"}, "circuit": {"failures": 2, "cooldown": "1s"}}
+
+    async def all_of_them() -> None:
+        tools = [read, takes(0.01, name="b", units=9)]
+        async with Orchestrator(tools, {"g": ["page"]}, policy=policy, clock=clock.time) as orchestrator:
+            for _ in range(3):
+                await orchestrator.run()
+            slow[0] = True
+            calls.clear()
+            await anyio.sleep(1.5)
+            assert {row.node: row.state for row in orchestrator.health()}["a"] == "half_open"
+            assert (await orchestrator.run()).route == ("a",)
+
+    clock.run(all_of_them)
+    assert len(calls) == 1
 
 
 def test_a_last_chance_is_not_hedged() -> None:

@@ -63,6 +63,10 @@ class Beside:
         if self._link is not None:
             self._link.calls(node)
 
+    def tries(self, node: str) -> bool:
+        """Whether the run is the one that tries a half-open node: by one call."""
+        return self._link is not None and self._link.tries(node)
+
     def noted(self, node: str, headroom: float) -> None:
         """Keep what a node said of its rate limit until its attempt ends."""
         self._headroom[node] = headroom

@@ -239,7 +239,8 @@ class Calls:
 
     def _may_hedge(self, node: Node, tally: Tally) -> bool:
         under_way = {name: attempt.tally.reserved for (name, _), attempt in self._attempts.items()}
-        tally.hedging = self.hedging.may(node, under_way)
+        alone = self.beside is not None and self.beside.tries(node.name)  # who tries a half-open node calls it once
+        tally.hedging = not alone and self.hedging.may(node, under_way)
         return tally.hedging
 
     def _ended(

@@ -38,8 +38,8 @@ class Hedging:
     def may(self, node: Node, under_way: Mapping[str, float]) -> bool:
         """Whether a hedge may be sent now.
 
-        Not while the node's retry budget is spent, not for a node that is tried as a last chance, not where its turn
-        would not come at once, and not where what it costs is more than is left.
+        Not while the node's retry budget is spent or the node is barred, not for a node that is tried as a last chance,
+        not where its turn would not come at once, and not where what it costs is more than is left.
 
         Args:
             node: What is called.
@@ -47,6 +47,8 @@ class Hedging:
         """
         state, price = self._run.state, node.usd or 0.0
         if node.name in state.view.spent or node.name in state.lifted:
+            return False
+        if any(node.name == barred for barred, _ in (*state.view.vetoes, *state.view.gates)):
             return False
         if self._lanes is not None and not self._lanes.at_once(node.name):
             return False

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from orchestrator.chance import unit_interval
-from orchestrator.errors import OverloadedError, ToolFailed
+from orchestrator.errors import NotCalled, OverloadedError
 from orchestrator.events import AttemptEnded, Failure
 from orchestrator.policy import Overload
 
@@ -28,13 +28,10 @@ WINDOW = 120.0
 """Seconds over which requests and acceptances are counted: the SRE book's two minutes."""
 
 
-class Overloaded(ToolFailed):
+class Overloaded(NotCalled):
     """A call was refused before it was made: too many wait, or the node turns calls away."""
 
     failure_type = "overloaded"
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, transient=True, happened="no")
 
 
 def turns_away(failure: Failure) -> bool:
@@ -43,7 +40,8 @@ def turns_away(failure: Failure) -> bool:
     It is a rate limit, the node's own word that it is overloaded, or 503 (Service Unavailable): of the statuses from
     500 on the only one that says that nothing happened.
     """
-    return failure.type in ("rate_limited", "overloaded") or (failure.type == "http_5xx" and failure.happened == "no")
+    limited = failure.type in ("rate_limited", "overloaded") or failure.evidence == "rate_limited"
+    return limited or (failure.type == "http_5xx" and failure.happened == "no")
 
 
 class Throttle:

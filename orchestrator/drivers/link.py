@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-from orchestrator.errors import ToolFailed
+from orchestrator.errors import NotCalled
 from orchestrator.events import AttemptEnded, Fact, ViewChanged
 from orchestrator.health import Outcome, evidence_of
 from orchestrator.weight import View
@@ -13,13 +13,10 @@ from orchestrator.weight import View
 __all__ = ("Board", "HeldOff", "Link")
 
 
-class HeldOff(ToolFailed):
-    """A call was not made: another run is trying what it would have tried."""
+class HeldOff(NotCalled):
+    """A call was not made: another run is trying what it would have tried, or the node is barred by now."""
 
     failure_type = "held_off"
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, transient=True, happened="no")
 
 
 class Board(Protocol):
@@ -33,6 +30,9 @@ class Board(Protocol):
 
     def call(self, run_id: str, node: str) -> str | None:
         """Have the run try a node now, or return why it must not."""
+
+    def tries(self, run_id: str, node: str) -> bool:
+        """Whether the run is the one that tries a half-open node."""
 
     def release(self, run_id: str) -> None:
         """Give back all that the run has."""
@@ -91,6 +91,10 @@ class Link:
         reason = self._board.call(self._run_id, node)
         if reason is not None:
             raise HeldOff(reason)
+
+    def tries(self, node: str) -> bool:
+        """Whether the run is the one that tries a half-open node: by one call."""
+        return self._board.tries(self._run_id, node)
 
     def ended(self, fact: AttemptEnded, *, headroom: float | None = None) -> None:
         """Say how an attempt went; a wait for its turn here is no time that its node took."""

@@ -58,6 +58,7 @@ from orchestrator.events.facts import (
 __all__ = (
     "CALL_KINDS",
     "FACTS",
+    "IDLE",
     "Absorbed",
     "Answered",
     "Answers",
@@ -111,6 +112,10 @@ Fact = (
     | ModelAnswered
     | RunResumed
 )
+
+IDLE = (ViewChanged, Woken)
+"""Facts after which a run that waits for people may still wait: what else follows from them says that it goes on."""
+
 Decision = (
     RoutePlanned
     | AttemptStarted

@@ -100,6 +100,7 @@ class AttemptEnded:
 
     ``waited`` is the part of ``seconds`` in which it waited for its turn in this process, before its node was called.
     ``calls`` counts the calls that were made: 2 where a slow read was hedged, 0 where its turn did not come.
+    Of an attempt that was cancelled, what it cost is not known and counts as nothing.
     """
 
     node: str

@@ -17,7 +17,7 @@ from dataclasses import replace
 from orchestrator.graph import Graph
 from orchestrator.health.attention import Attended
 from orchestrator.health.circuits import Circuits
-from orchestrator.health.leases import Leases
+from orchestrator.health.leases import HALF_OPEN, PROBED, Leases
 from orchestrator.health.load import ALIKE, Load
 from orchestrator.health.monitors.users import Report, UserMonitor
 from orchestrator.health.outcome import Outcome
@@ -33,9 +33,6 @@ from orchestrator.policy import Policy
 from orchestrator.weight import View, declared_view
 
 __all__ = ("Board", "Changed", "HealthRow")
-
-HALF_OPEN = "half-open: one run at a time may try it"
-PROBED = "half-open: waits for its probe"
 
 LOOK = 1.0
 """Seconds after which the monitors are asked anyway: somebody may have spoken to the circuits directly."""
@@ -147,10 +144,15 @@ class Board:
         """The run is about to call a node: from what one at a time may try, it holds all others off until that is over.
 
         Returns:
-            Why it must not, because another was quicker; it is then shown that too. None: it may.
+            Why it must not: another was quicker, or a user's monitor bars it; it is shown that too. None: it may.
         """
         now = self._refreshed()
-        if node in self._watching.picture.half_open and node not in self._probed:
+        picture = self._watching.picture
+        waits = node in picture.half_open and node in self._probed
+        if waits or (("veto", node) in picture.words and node not in picture.effects.open):
+            self._tell(run_id)
+            return PROBED if waits else picture.effects.vetoes[node]
+        if node in picture.half_open:
             others = self._leases.call(run_id, node, now, self._seconds((node,)))
             for other in (run_id,) if others is None else others:
                 self._tell(other)
@@ -160,6 +162,10 @@ class Board:
             return None
         self._tell(run_id)
         return self._scouts.barred(run_id)[node]
+
+    def tries(self, run_id: str, node: str) -> bool:
+        """Return whether the run is the one that tries a half-open node: by one call."""
+        return node in self._leases.of(run_id)
 
     def release(self, run_id: str) -> None:
         """The run is over, however it ended."""

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 
 from orchestrator.health.circuits import Circuits
 
-__all__ = ("Leases",)
+__all__ = ("HALF_OPEN", "PROBED", "Leases")
+
+HALF_OPEN = "half-open: one run at a time may try it"
+PROBED = "half-open: waits for its probe"
 
 
 @dataclass(slots=True)

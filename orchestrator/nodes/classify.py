@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from orchestrator.errors import NotAvailableError, ToolFailed
+from orchestrator.errors import NotAvailableError, NotCalled, ToolFailed
 from orchestrator.events import Failure
 from orchestrator.nodes.contract import InvalidOutput
 from orchestrator.nodes.databases import of_database
@@ -169,6 +169,8 @@ class _Known:
 
 
 def _failure(error: Exception, known: _Known) -> Failure:
+    if isinstance(error, NotCalled):
+        return Failure(error.failure_type, transient=True, happened="no")
     meaning = _of_table(error, known.table)
     if meaning is not None:
         return _apply(meaning, error, known)

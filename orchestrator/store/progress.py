@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.events import Answered, QuestionAsked, Record, RunFinished
+from orchestrator.events import IDLE, Answered, QuestionAsked, Record, RunFinished
 
 __all__ = ("OPEN", "Progress", "fold", "legible")
 
@@ -55,7 +55,7 @@ class Progress:
 def fold(progress: Progress, records: Iterable[Record], now: float) -> Progress:
     """Return the progress after more records, which are written at the wall time *now*.
 
-    A waiting run goes on with whatever is recorded next. A run that is over stays so: a late result is still
+    A waiting run goes on with whatever happens next. A run that is over stays so: a late result is still
     recorded, and changes nothing.
     """
     seq, asked = progress.last_seq, progress.asked
@@ -66,7 +66,7 @@ def fold(progress: Progress, records: Iterable[Record], now: float) -> Progress:
             outcome, reached = event.outcome, event.goal
             reason = None if event.reason is None else legible(event.reason)
         elif outcome in OPEN:
-            if outcome == "waiting":
+            if outcome == "waiting" and not isinstance(event, IDLE):
                 outcome, reached, reason, asked = "running", None, None, ()
             if isinstance(event, QuestionAsked):
                 until = None if event.until is None else now + event.until - record.at

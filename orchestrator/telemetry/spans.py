@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from opentelemetry.trace import Tracer, get_tracer
 
-from orchestrator.events import Record, RunFinished, RunStarted
+from orchestrator.events import IDLE, Record, RunFinished, RunStarted
 from orchestrator.run import Foreseen
 from orchestrator.telemetry.run_trace import RunTrace
 from orchestrator.telemetry.span_writer import SpanWriter
@@ -109,7 +109,7 @@ class SpanSink:
 
     def _continued(self, run_id: str, record: Record) -> RunTrace | None:
         """Begin the trace of a run that waited and goes on; None where it is not traced."""
-        waiting = self._waiting.pop(run_id, None)
+        waiting = None if isinstance(record.event, IDLE) else self._waiting.pop(run_id, None)
         trace = None if waiting is None else waiting.continued(record.at)
         if trace is None or not trace.root.is_recording():
             return None

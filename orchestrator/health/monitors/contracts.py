@@ -78,7 +78,8 @@ class Contracts:
 
     def record(self, outcome: Outcome) -> bool:
         """Count a result that keeps or breaks its contract, or a mistake; True if the node is vetoed from now on."""
-        broken, mistake = outcome.evidence == "contract", outcome.evidence == "caller"
+        broken = outcome.evidence == "contract"
+        mistake = outcome.evidence == "caller" and outcome.error != "conflict"  # contention is nobody's mistake
         if outcome.probe or not (broken or mistake or outcome.evidence == "ok"):
             return False
         count = self._counts.setdefault(outcome.node, _Count(outcome.at))
