@@ -20,6 +20,7 @@ import tomllib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -29,6 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("orchestrator", "policies", "tests", "tools", "pyproject.toml")
 PLUGINS = ("-p", "anyio.pytest_plugin", "-p", "pytest_timeout")
 WORKERS = 2
+TIMES = count(1)
+"""Seconds since 1970; byte code knows its source by its size and by these."""
 SECONDS = 60
 """A mutant that makes its tests run on for longer than this has been noticed too."""
 
@@ -76,7 +79,7 @@ MUTANTS = read_mutants(ROOT / "tests" / "mutants.toml")
 
 
 def copy_tree(folder: Path) -> Path:
-    """Copy what the tests need to a new folder; no byte code, so that none can outlive a patch."""
+    """Copy what the tests need to a new folder, without byte code that may be older than it."""
     folder.mkdir()
     for name in COPIED:
         source = ROOT / name
@@ -87,6 +90,13 @@ def copy_tree(folder: Path) -> Path:
     return folder
 
 
+def write(path: Path, text: str) -> None:
+    """Write a source with a time that none of its texts had before: byte code of another one is never taken for it."""
+    path.write_text(text, encoding="utf-8")
+    at = next(TIMES)
+    os.utime(path, (at, at))
+
+
 def run_tests(folder: Path, tests: Iterable[str], seconds: float = SECONDS) -> tuple[int | None, str]:
     """Run tests in a copy; return pytest's exit code, None where they did not end in time, and its output."""
     options = ["-x", "-q", "-p", "no:cacheprovider", "-o", "addopts=", *PLUGINS]
@@ -95,7 +105,6 @@ def run_tests(folder: Path, tests: Iterable[str], seconds: float = SECONDS) -> t
         **os.environ,
         "HYPOTHESIS_PROFILE": "ci",
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": str(folder),
     }
     command = [sys.executable, "-m", "pytest", *options, *tests]
@@ -118,10 +127,10 @@ def try_out(folder: Path, each: Mutant) -> tuple[str, str]:
     except ValueError as error:
         return "broken", str(error)
     for file, text in broken.items():
-        (folder / file).write_text(text, encoding="utf-8")
+        write(folder / file, text)
     code, output = run_tests(folder, each.tests)
     for file, text in sound.items():
-        (folder / file).write_text(text, encoding="utf-8")
+        write(folder / file, text)
     verdict = {None: "killed", 0: "survived", 1: "killed"}.get(code, "broken")
     return verdict, "" if verdict == "killed" else output[-2000:]
 

@@ -33,7 +33,7 @@ LATE: Row = ("timeout", True, "unknown", "timeout", "opened")
 NO_TURN: Row = ("timeout", True, "no", "timeout", "opened")
 UNAUTHORISED: Row = ("unauthorised", False, "no", "unauthorised", "refused")
 LIMITED: Row = ("rate_limited", True, "no", "rate_limited", "limited")
-CONFLICT: Row = ("conflict", True, "no", "caller", "heavier")
+CONFLICT: Row = ("conflict", True, "no", "caller", "untouched")
 
 
 def mistake(name: str) -> Row:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio  # noqa: TID251  # tools use it
 import contextvars
 import inspect
+import itertools
 import subprocess
 import sys
 import threading
@@ -330,11 +331,14 @@ async def test_a_late_answer_to_a_closed_loop_is_dropped(threads: Threads) -> No
             used.add(threading.get_ident())
             barrier.wait(timeout=30)
 
-        while hung[0] not in used and not failures:
-            barrier = threading.Barrier(2)
+        # More at once each time: threads are used again latest first, so that fewer need not reach it.
+        for parties in itertools.count(2):
+            if hung[0] in used or failures:
+                break
+            barrier = threading.Barrier(parties)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(invoke, meet, threads, barrier)
-                tasks.start_soon(invoke, meet, threads, barrier)
+                for _ in range(parties):
+                    tasks.start_soon(invoke, meet, threads, barrier)
     finally:
         threading.excepthook = original
     assert failures == []
