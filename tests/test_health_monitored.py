@@ -18,6 +18,7 @@ from orchestrator.cli.app import app
 from orchestrator.errors import SpecError
 from orchestrator.health import Signal
 from tests.boards import Says
+from tests.running import started
 
 GRAPH = """version: 1
 tools:
@@ -82,6 +83,7 @@ def test_a_veto_holds_when_another_process_goes_on(tmp_path: Path) -> None:
         async with pages(veto, store=store) as after:
             result = await after.answer(waiting.run_id, waiting.questions[0].id, "yes")
         assert (result.outcome, result.route) == ("met", ("second",))
+        assert started(result) == ["second"]  # of what is barred no call is even decided
 
     anyio.run(main)
 
