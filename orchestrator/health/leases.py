@@ -91,6 +91,8 @@ class Leases:
 
     def expire(self, now: float) -> tuple[str, ...]:
         """Take back what runs have had for too long, and return those runs."""
+        if not self._trials:
+            return ()
         late = [
             (run, name) for name, trials in self._trials.items() for run, trial in trials.items() if now >= trial.until
         ]

@@ -52,7 +52,8 @@ class Scouts:
 
     def call(self, run_id: str, node: str, now: float) -> bool:
         """A run is about to call a node: True if it may. It is held off if another one is trying what it comes to."""
-        values, dark = self._of.get(node, ()), self._circuits.dark()
+        values = self._of.get(node, ())
+        dark = self._circuits.dark() if values else ()
         if self._hold_off(run_id, (value for value in values if value in dark), now):
             return False
         for value in values:
