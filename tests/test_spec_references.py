@@ -240,6 +240,8 @@ def test_a_folder_without_the_package(tmp_path: Path, init: bool) -> None:
 @pytest.mark.parametrize("init", [True, False])
 def test_the_program_has_a_package_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, init: bool) -> None:
     """A package that the program itself imported is never replaced; that there are two is a problem."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "shop"]:
+        monkeypatch.delitem(sys.modules, name)  # of whichever test had one before
     package(tmp_path / "program", init=init, tools="def web(): return 'program'")
     monkeypatch.syspath_prepend(tmp_path / "program")
     import shop.tools  # type: ignore[import-not-found]
