@@ -27,6 +27,7 @@ from orchestrator.weight import declared_view
 from tests.planning import planner_situation
 from tests.running import ByHand, graph, node, of
 from tests.strategies import Case, cases, graphs
+from tests.test_planner_backups import SHOP
 
 slow_to_draw = settings(suppress_health_check=list(HealthCheck))
 
@@ -145,17 +146,6 @@ def test_what_is_foreseen_is_where_the_run_goes(drawn: Any, data: st.DataObject)
             continue
         assert (foreseen.node, foreseen.attempt, foreseen.at) == (name, flight.attempt, at)
         assert ways in ([], [foreseen.backup.node.route] if foreseen.backup.node is not None else [])
-
-
-SHOP = graph(
-    node("crm", provides="order"),
-    node("visa", "order", "paid", units=2.0, domains=("west",)),
-    node("amex", "order", "paid", units=3.0, domains=("west",)),
-    node("bank", "order", "paid", units=9.0),
-    node("mail", "paid", "told", domains=("west",)),
-    node("sms", "paid", "told", units=4.0),
-    goals="g: told",
-)
 
 
 def _foreseen(run: ByHand, name: str) -> Foreseen | None:
